@@ -1,0 +1,1 @@
+"""The control plane: observes a link, decides, proves, switches, verifies, and undoes."""

@@ -1,0 +1,1 @@
+"""Everything that touches AWS or the network, one module per service."""

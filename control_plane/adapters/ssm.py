@@ -1,0 +1,92 @@
+"""A link's three documents in Parameter Store: topology, policy, published routing config.
+
+SSM has no compare-and-swap. `publish` is safe because only the holder of the link's lease calls it, and it
+re-reads the generation just before writing. What remains is the time between that read and the write, in
+which a lease can expire: the generation written then is one that a newer holder may write as well, and
+both are kept by SSM as versions. A proxy never adopts an older generation, and of two equal ones keeps
+the first that it saw until a newer one comes; the next sweep publishes that newer one.
+"""
+
+from __future__ import annotations
+
+from botocore.exceptions import ClientError
+
+from control_plane.adapters.aws import AwsSession, calling, error_code
+from control_plane.domain.policy import Policy
+from control_plane.domain.topology import Topology
+from control_plane.errors import InvalidPublishedConfig, StaleGeneration, UnknownLink
+from control_plane.settings import parameter_name
+from proxy.routing_config import InvalidRoutingConfig, RoutingConfig
+
+
+class LinkDocuments:
+    """Reads and writes the documents of links in one account and region."""
+
+    def __init__(self, session: AwsSession) -> None:
+        self._ssm = session.client("ssm")
+
+    def topology(self, link_id: str) -> Topology:
+        """The link's topology.
+
+        Raises:
+            UnknownLink: there is none.
+            InvalidTopology: it is malformed, or another link's.
+        """
+        text = self._get(link_id, "topology")
+        if text is None:
+            raise UnknownLink(link_id)
+        return Topology.from_json(text)
+
+    def policy(self, link_id: str, topology: Topology) -> Policy:
+        """The link's policy; the defaults when none is stored.
+
+        Raises:
+            InvalidPolicy: it is malformed, or names a path that the link does not have.
+        """
+        text = self._get(link_id, "policy")
+        policy = Policy() if text is None else Policy.from_json(text)
+        policy.check_against(topology)
+        return policy
+
+    def routing_config(self, link_id: str) -> RoutingConfig | None:
+        """What is published; None before the first publication.
+
+        Raises:
+            InvalidPublishedConfig: someone else wrote it, and wrongly.
+        """
+        text = self._get(link_id, "routing-config")
+        if text is None:
+            return None
+        try:
+            return RoutingConfig.from_json(text)
+        except InvalidRoutingConfig as error:
+            field, _, reason = str(error).partition(": ")
+            raise InvalidPublishedConfig(field, reason) from None
+
+    def publish(self, config: RoutingConfig, expected_generation: int) -> None:
+        """Write the next generation.
+
+        Raises:
+            StaleGeneration: what is published is not `expected_generation`.
+        """
+        current = self.routing_config(config.link_id)
+        found = current.generation if current else 0
+        if found != expected_generation:
+            raise StaleGeneration(config.link_id, expected_generation, found)
+        with calling("ssm:PutParameter"):
+            self._ssm.put_parameter(
+                Name=parameter_name(config.link_id, "routing-config"),
+                Value=config.to_json(),
+                Type="String",
+                Overwrite=True,
+            )
+
+    def _get(self, link_id: str, document: str) -> str | None:
+        with calling("ssm:GetParameter"):
+            try:
+                answer = self._ssm.get_parameter(Name=parameter_name(link_id, document))
+            except ClientError as error:
+                if error_code(error) == "ParameterNotFound":
+                    return None
+                raise
+        return str(answer["Parameter"]["Value"])

@@ -1,0 +1,126 @@
+"""Starting and ending a run: reading what started it, taking the lease, giving it back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from control_plane.domain.journal import EntryKind
+from control_plane.domain.signals import (
+    Ignored,
+    Intent,
+    Signal,
+    SignalKind,
+    claimed_link,
+    is_intent,
+    parse_event,
+)
+from control_plane.errors import InvalidEvent, LeaseTaken, UnknownLink
+from control_plane.operations.run import HeldLease, Run, journal
+from control_plane.wiring import Control
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """The run, or why there is none; `unfinished` says that a crashed run left its plan open."""
+
+    run: Run | None
+    reason: str
+    unfinished: bool = False
+
+
+def begin(
+    control: Control,
+    event: Mapping[str, Any],
+    execution: str,
+    approved: dict[str, Any] | None,
+    now: datetime,
+) -> Begun:
+    """Read the signal and take the lease of its link.
+
+    A signal that finds the lease taken is left with the holder, which will observe again. An intent is
+    not: it names something to be done, so it waits for its turn.
+
+    Raises:
+        InvalidEvent, InvalidIntent, UnknownLink: the input is no use; nothing was written.
+        LeaseTaken: an intent must try again.
+    """
+    link_id = control.settings.link_id
+    intent = Intent.from_dict(event) if is_intent(event) else None
+    named = intent.link_id if intent else claimed_link(event)
+    if named is not None and named != link_id:
+        raise UnknownLink(named)
+    topology = control.documents.topology(link_id)
+    policy = control.documents.policy(link_id, topology)
+    if intent is not None:
+        intent.check_against(topology)
+        about = f"{intent.requested_by} asked for a {intent.intent}"
+        signal = Signal(kind=SignalKind.INTENT, link_id=link_id, about=about, path=intent.to)
+    else:
+        read = parse_event(event, {link_id: topology})
+        if isinstance(read, Ignored):
+            if read.malformed is not None:
+                raise InvalidEvent(read.malformed, read.reason)
+            return Begun(None, read.reason)
+        signal = read
+        if signal.occurred_at is not None:
+            age_seconds = (now - signal.occurred_at).total_seconds()
+            if age_seconds > policy.maximum_signal_age_seconds:
+                return Begun(None, f"the signal is {age_seconds:.0f} s old; the sweep will look")
+    lease = control.leases.acquire(link_id, execution, policy.lease_seconds, now)
+    if lease is None:
+        holder = str(control.leases.current(link_id).get("holder", "another run"))
+        if intent is not None:
+            raise LeaseTaken(link_id, holder)
+        if control.leases.leave_signal(link_id):
+            return Begun(None, f"left with {holder}, which holds the lease")
+        raise LeaseTaken(link_id, holder)
+    run = Run(
+        execution=execution,
+        link_id=link_id,
+        signal=signal,
+        intent=intent,
+        lease=HeldLease(holder=lease.holder, token=lease.token, expires_at=lease.expires_at),
+        approved_decision=approved,
+    )
+    if not run.routine:
+        journal(control, run, EntryKind.SIGNAL, signal.model_dump(mode="json"), now)
+    return Begun(run, "", unfinished=control.state.open_plan(link_id) is not None)
+
+
+def release(control: Control, run: Run, now: datetime) -> bool:
+    """Give the lease back; True when another signal came and the link must be observed again.
+
+    After `maximum_rounds` the lease is released all the same: the sweep goes on from there.
+    """
+    lease = run.held()
+    topology = control.documents.topology(run.link_id)
+    policy = control.documents.policy(run.link_id, topology)
+    if run.round >= policy.maximum_rounds:
+        control.leases.release(lease, even_if_pending=True)
+        return False
+    if control.leases.release(lease):
+        return False
+    control.leases.take_pending(lease)
+    control.leases.renew(lease, policy.lease_seconds, now)
+    return True
+
+
+def reject(
+    control: Control,
+    event: Mapping[str, Any],
+    execution: str,
+    error: str,
+    cause: str,
+    now: datetime,
+) -> None:
+    """Record an input that could not be used. It is recorded for this link: the one asked."""
+    data = {
+        "error": error,
+        "cause": cause,
+        "claimed_link": claimed_link(event),
+        "fields": sorted(str(key) for key in event)[:20],
+    }
+    control.journal.append(control.settings.link_id, EntryKind.REJECTED, execution, data, now)

@@ -1,0 +1,167 @@
+"""Deciding, planning and proving: from a stored observation to a plan that the route model has passed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from control_plane.domain.decide import Decision, Situation, decide
+from control_plane.domain.journal import EntryKind
+from control_plane.domain.observation import Observation, ProbeResult
+from control_plane.domain.plan import Plan, make_plan
+from control_plane.domain.policy import Policy
+from control_plane.domain.signals import Intent, IntentKind
+from control_plane.domain.topology import SideName, Topology
+from control_plane.errors import UnknownGeneration
+from control_plane.operations.observe import assess_all
+from control_plane.operations.run import Run, journal
+from control_plane.wiring import Control
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """A plan with the route model's verdict; `violations` are the lines that refused it."""
+
+    plan: Plan
+    passed: bool
+    violations: tuple[str, ...]
+    evidence_ref: str
+
+
+def choose(
+    control: Control,
+    run: Run,
+    observation_ref: str,
+    active_path: str | None,
+    now: datetime,
+) -> Decision:
+    """Decide on the stored observation, and journal it unless a routine look found nothing to do.
+
+    Raises:
+        UnknownGeneration: a rollback asks for a generation that was never published.
+    """
+    topology, policy, observation = _load(control, run, observation_ref)
+    situation = Situation(
+        topology=topology,
+        policy=policy,
+        active_path=active_path,
+        health=assess_all(observation, policy),
+        drifted=frozenset(path.name for path in observation.paths if path.drift),
+        history=control.state.history(run.link_id),
+        now=now,
+        intent=run.intent,
+        refused=run.refused,
+        rollback_path=_rollback_path(control, run.intent),
+    )
+    decision = decide(situation)
+    if decision.needs_approval and run.approved_decision is not None:
+        same = _essence(decision.to_dict()) == _essence(run.approved_decision)
+        if same:
+            situation = Situation(
+                **{f: getattr(situation, f) for f in Situation.__slots__ if f != "approved"},
+                approved=True,
+            )
+            decision = decide(situation)
+    if decision.acts or not run.routine:
+        data = {
+            **decision.to_dict(),
+            "observation": observation_ref,
+            "health": {name: verdict.describe() for name, verdict in situation.health.items()},
+            "round": run.round,
+        }
+        journal(control, run, EntryKind.DECIDED, data, now)
+    return decision
+
+
+def plan_and_prove(
+    control: Control,
+    run: Run,
+    observation_ref: str,
+    decision: Decision,
+    active_path: str | None,
+    generation: int,
+    now: datetime,
+) -> Proof:
+    """Make the plan, have the route model judge it, and store plan and inverse if it may be applied.
+
+    Raises:
+        LeaseLost: another run took over.
+    """
+    # The model draws in networkx; only this operation needs it.
+    from control_plane.domain.route_model import Flow, Network, PlanLimits, Snapshot
+
+    topology, policy, observation = _load(control, run, observation_ref)
+    assert decision.path is not None
+    target, path = observation.path(decision.path), topology.path(decision.path)
+    assert target is not None and path is not None, "the decision names a path of this topology"
+    plan = make_plan(topology, policy, decision, target, active_path, generation)
+
+    violations: tuple[str, ...]
+    if path.endpoint_address is None or observation.snapshot_ref is None:
+        violations, proof = ("no model exists for a path without an endpoint address",), {}
+    else:
+        network = Network.build(
+            Snapshot.from_describe(control.evidence.get(observation.snapshot_ref))
+        )
+        flows = [
+            Flow(source=subnet, destination=path.endpoint_address, protocol="tcp", port=443)
+            for subnet in topology.sides[SideName.GOVCLOUD].subnet_ids
+        ]
+        limits = PlanLimits(
+            allowed_tables=topology.managed_route_tables,
+            max_changes=policy.maximum_route_changes_per_plan,
+        )
+        report = network.validate(list(plan.changes), flows=flows, limits=limits)
+        violations = tuple(v.message for v in report.violations if v.blocking)
+        proof = report.to_dict()
+    violations += tuple(f"not observed: {item}" for item in observation.not_observed)
+
+    evidence_ref = control.evidence.put({"plan": plan.to_dict(), "proof": proof})
+    passed = not violations or decision.overridden
+    data: dict[str, Any] = {
+        "plan_id": plan.plan_id,
+        "plan": plan.to_dict(),
+        "effects": plan.describe(),
+        "evidence": evidence_ref,
+    }
+    if violations:
+        data |= {"violations": list(violations), "overridden": decision.overridden}
+    journal(control, run, EntryKind.PLANNED if passed else EntryKind.REFUSED, data, now)
+    if passed and not decision.touches_nothing:
+        control.leases.renew(run.held(), policy.lease_seconds, now)
+        control.state.save_plan(plan, run.execution, run.held())
+    return Proof(plan, passed, violations, evidence_ref)
+
+
+def probe_target(control: Control, run: Run, plan: Plan, now: datetime) -> ProbeResult:
+    """Probe the path that traffic is about to move to, afresh."""
+    topology = control.documents.topology(run.link_id)
+    policy = control.documents.policy(run.link_id, topology)
+    path = topology.path(plan.target_path)
+    assert path is not None, "the plan was made on this topology"
+    result = control.prober(topology).probe(path, policy.probe)
+    journal(control, run, EntryKind.PROBED, result.model_dump(mode="json"), now)
+    return result
+
+
+def _load(control: Control, run: Run, reference: str) -> tuple[Topology, Policy, Observation]:
+    topology = control.documents.topology(run.link_id)
+    policy = control.documents.policy(run.link_id, topology)
+    return topology, policy, Observation.from_dict(control.evidence.get(reference))
+
+
+def _rollback_path(control: Control, intent: Intent | None) -> str | None:
+    """What was active at the generation that a rollback asks for."""
+    if intent is None or intent.intent is not IntentKind.ROLLBACK:
+        return None
+    assert intent.to_generation is not None, "the intent was validated"
+    for entry, _ in control.journal.entries(intent.link_id, newest_first=True):
+        if entry.kind is EntryKind.PUBLISHED and entry.data["generation"] == intent.to_generation:
+            return str(entry.data["active_path"])
+    raise UnknownGeneration(intent.link_id, intent.to_generation)
+
+
+def _essence(decision: dict[str, Any]) -> tuple[Any, Any]:
+    """What an approval approves: the kind of action and its path. Reasons may be worded anew."""
+    return decision["kind"], decision["path"]

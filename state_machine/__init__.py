@@ -1,0 +1,1 @@
+"""The remediation workflow: its definition, and one Lambda handler per state."""

@@ -1,0 +1,60 @@
+"""What all step handlers share: parse, compose, log with the execution's name, serialise.
+
+`Control` is made once per execution environment. Logs carry the link, the execution and the state's
+function, and never the document that travels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from pydantic import BaseModel
+
+from control_plane.domain.documents import Model, parse
+from control_plane.errors import InvalidStepInput, TwinspanError
+from control_plane.settings import Settings
+from control_plane.wiring import Control
+
+Handler = Callable[[dict[str, Any], LambdaContext], dict[str, Any]]
+
+
+@cache
+def control() -> Control:
+    """This environment's adapters."""
+    return Control.from_settings(Settings.load())
+
+
+@cache
+def logger() -> Logger:
+    """This environment's logger; its level and service name come from Powertools' own variables."""
+    return Logger()
+
+
+def step(model: type[Model]) -> Callable[[Callable[[Control, Model], BaseModel]], Handler]:
+    """Make a Lambda handler of a function from one contract model to another."""
+
+    def decorate(function: Callable[[Control, Model], BaseModel]) -> Handler:
+        def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+            document = parse(model, event, InvalidStepInput)
+            log = logger()
+            run = getattr(document, "run", None)
+            execution = run.execution if run else getattr(document, "execution", None)
+            log.append_keys(execution=execution, request_id=context.aws_request_id)
+            try:
+                answer = function(control(), document)
+            except TwinspanError as error:
+                log.warning(
+                    "step failed", extra={"error": type(error).__name__, "cause": str(error)}
+                )
+                raise
+            log.info("step done", extra={"step": function.__module__.rpartition(".")[2]})
+            return answer.model_dump(mode="json")
+
+        handler.__doc__ = function.__doc__
+        return handler
+
+    return decorate

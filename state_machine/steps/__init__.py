@@ -1,0 +1,1 @@
+"""One module per state, named by its role; each exposes `handler`."""

@@ -1,0 +1,18 @@
+"""ReleaseLease: give the lease back, unless another signal came while it was held."""
+
+from __future__ import annotations
+
+from control_plane.operations.begin import release
+from control_plane.wiring import Control
+from state_machine.contracts import Concluded, Released
+from state_machine.runtime import step
+
+
+@step(Concluded)
+def handler(control: Control, concluded: Concluded) -> Released:
+    """A next round starts with nothing refused, and without the intent, which has been dealt with."""
+    run = concluded.run
+    again = release(control, run, control.now())
+    if again:
+        run = run.model_copy(update={"round": run.round + 1, "refused": {}, "intent": None})
+    return Released(**{**dict(concluded), "run": run}, again=again)

@@ -1,0 +1,22 @@
+"""RollBack: undo the plan of this run, after something failed under way."""
+
+from __future__ import annotations
+
+from control_plane.operations.switch import roll_back
+from control_plane.wiring import Control
+from state_machine.contracts import Caught, Planned
+from state_machine.runtime import step
+
+
+class Undoing(Planned):
+    """A plan that failed under way, with what failed it."""
+
+    error: Caught
+
+
+@step(Undoing)
+def handler(control: Control, planned: Undoing) -> Planned:
+    """Traffic goes back first, then the routes."""
+    cause = planned.error.describe()
+    roll_back(control, planned.run, planned.the_plan(), cause, control.now())
+    return planned.model_copy(update={"rolled_back": True})
