@@ -48,20 +48,31 @@ class PathConfig(BaseModel):
     @field_validator("endpoint_url")
     @classmethod
     def _endpoint(cls, value: str) -> str:
-        parts = urlsplit(value)
+        try:
+            parts = urlsplit(value)
+            port = parts.port
+        except ValueError:
+            raise ValueError("must be a URL with a valid port") from None
+        if port == 0:
+            raise ValueError("must be a URL with a valid port")
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError("must be an http or https URL with a host")
-        if parts.username or parts.password:
+        if any(character <= " " or character > "~" for character in value):
+            raise ValueError("must be printable ASCII without spaces")
+        if "@" in parts.netloc:
             raise ValueError("must not carry credentials")
-        if parts.path not in ("", "/") or parts.query or parts.fragment:
+        if parts.path not in ("", "/") or "?" in value or "#" in value:
             raise ValueError("must have no path, query or fragment")
-        return value.rstrip("/")
+        return value.removesuffix("/")
 
     @field_validator("peer_networks")
     @classmethod
     def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for item in value:
-            ipaddress.ip_network(item)
+        for position, item in enumerate(value):
+            try:
+                ipaddress.ip_network(item)
+            except ValueError:
+                raise ValueError(f"item {position} is not a CIDR without host bits") from None
         return value
 
     @cached_property
@@ -70,7 +81,7 @@ class PathConfig(BaseModel):
         return tuple(ipaddress.ip_network(item) for item in self.peer_networks)
 
     def matches(self, peer_ip: str) -> bool:
-        """Whether a socket whose peer is `peer_ip` runs over this path."""
+        """Whether a socket whose peer is `peer_ip` (an address, not a name) runs over this path."""
         address = ipaddress.ip_address(peer_ip)
         return any(address in network for network in self.networks)
 
@@ -82,10 +93,10 @@ class RoutingConfig(BaseModel):
 
     schema_version: Literal[1]
     link_id: Name
-    generation: int = Field(ge=1)
+    generation: int = Field(ge=1, strict=True)
     active_path: Name
     paths: tuple[PathConfig, ...] = Field(min_length=1)
-    data_classes: dict[str, tuple[RoutingMethod, ...]]
+    data_classes: dict[Name, tuple[RoutingMethod, ...]]
     published_at: AwareDatetime
     published_by: str
     reason: str = ""
@@ -113,14 +124,16 @@ class RoutingConfig(BaseModel):
         Raises:
             InvalidRoutingConfig: `field: reason` of the first problem.
         """
-        if len(text.encode()) > MAXIMUM_BYTES:
+        if len(text.encode(errors="replace")) > MAXIMUM_BYTES:
             raise InvalidRoutingConfig(f"document: larger than {MAXIMUM_BYTES} bytes")
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
             problem = error.errors(include_url=False, include_input=False)[0]
-            field = ".".join(str(part) for part in problem["loc"]) or "document"
             reason = problem["msg"].removeprefix("Value error, ")
+            if problem["type"] == "value_error" and not problem["loc"]:
+                raise InvalidRoutingConfig(reason) from None  # a joint rule names its field itself
+            field = ".".join(str(part) for part in problem["loc"]) or "document"
             raise InvalidRoutingConfig(f"{field}: {reason}") from None
 
     def to_json(self) -> str:

@@ -1,0 +1,58 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+# PYTHON may name another interpreter (3.11 or newer); each environment is made once per lock file.
+
+PYTHON ?= python3
+SCENARIO ?= tunnel-down
+VENVS := .venv
+DEMO := $(VENVS)/demo
+DEV := $(VENVS)/development
+PIP_FLAGS := --quiet --disable-pip-version-check --require-hashes --only-binary :all:
+
+.DEFAULT_GOAL := help
+.PHONY: help demo up test check format bench lock clean
+
+help: ## what there is
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+demo: $(DEMO)/ready ## play an outage on the embedded cloud (SCENARIO=tunnel-down, gray-failure, …)
+	@$(DEMO)/bin/python -m infra.local demo $(SCENARIO)
+
+up: $(DEMO)/ready ## keep the embedded cloud running until Ctrl-C
+	@$(DEMO)/bin/python -m infra.local up
+
+test: $(DEV)/ready ## the whole test suite
+	@$(DEV)/bin/python -m pytest
+
+check: $(DEV)/ready ## lint, types, import contracts
+	@$(DEV)/bin/ruff check .
+	@$(DEV)/bin/ruff format --check .
+	@$(DEV)/bin/mypy
+	@$(DEV)/bin/lint-imports --no-logo
+	@$(DEV)/bin/cfn-lint infra/templates/*.yaml
+
+format: $(DEV)/ready ## put the code in order
+	@$(DEV)/bin/ruff check --fix .
+	@$(DEV)/bin/ruff format .
+
+bench: $(DEV)/ready ## speed, as ratios within one run
+	@$(DEV)/bin/python -m bench
+
+lock: $(DEV)/ready ## pin the requirements anew
+	@$(PYTHON) -m venv $(VENVS)/lock && $(VENVS)/lock/bin/pip install --quiet uv
+	@set -e; for pair in embedded-cloud:"--extra embedded-cloud" development:"--extra embedded-cloud --extra dev"; do \
+	  $(VENVS)/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade \
+	    --no-emit-index-url --no-annotate --no-header pyproject.toml $${pair#*:} -o requirements/$${pair%%:*}.txt; done
+
+clean: ## remove environments and build output
+	@rm -rf $(VENVS) .build .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+
+$(DEMO)/ready: requirements/embedded-cloud.txt
+$(DEV)/ready: requirements/development.txt
+
+$(VENVS)/%/ready:
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Twinspan needs Python 3.11 or newer; set PYTHON=…")'
+	@echo "Installing pinned dependencies into $(VENVS)/$* (once) …"
+	@rm -rf $(VENVS)/$* && $(PYTHON) -m venv $(VENVS)/$*
+	@$(VENVS)/$*/bin/python -m pip install $(PIP_FLAGS) -r $<
+	@echo "$(CURDIR)" > $$($(VENVS)/$*/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/twinspan.pth
+	@touch $@

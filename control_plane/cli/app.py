@@ -1,0 +1,38 @@
+"""`twinspan`: the same commands against AWS and the embedded cloud, through the usual AWS settings.
+
+Exit codes: 0 done; 1 it ran, and the answer is no; 2 bad input; 3 AWS was busy, try again.
+"""
+
+from __future__ import annotations
+
+import typer
+
+from control_plane.cli import act, look, route_commands
+
+app = typer.Typer(
+    name="twinspan",
+    help="Keeps cross-partition AI inference on a working network path.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+for command in (
+    look.status,
+    act.failover,
+    act.failback,
+    act.rollback,
+    act.reconcile,
+    act.approve,
+    act.reject,
+    act.resolve,
+    route_commands.trace,
+    route_commands.validate,
+    route_commands.snapshot,
+):
+    app.command()(command)
+app.add_typer(look.journal_app, name="journal")
+app.add_typer(look.policy_app, name="policy")
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

@@ -1,0 +1,160 @@
+"""Commands that only look: status, journal, policy."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from control_plane.cli.context import (
+    EXIT_NOT_DONE,
+    JsonOption,
+    LinkOption,
+    control,
+    failing_in_words,
+    out,
+    print_json,
+)
+from control_plane.domain.documents import parse_json
+from control_plane.domain.journal import Entry, verify
+from control_plane.domain.policy import Policy
+from control_plane.errors import InvalidPolicy
+
+journal_app = typer.Typer(
+    help="The journal: every decision, with its evidence.", no_args_is_help=True
+)
+policy_app = typer.Typer(help="The policy: what Twinspan may do by itself.", no_args_is_help=True)
+
+
+def status(link: LinkOption = "bedrock", as_json: JsonOption = False) -> None:
+    """Say what is published, what each path was last seen as, and who holds the lease."""
+    with failing_in_words():
+        here = control(link)
+        topology = here.documents.topology(link)
+        policy = here.documents.policy(link, topology)
+        config = here.documents.routing_config(link)
+        history, lease = here.state.history(link), here.leases.current(link)
+    now = datetime.now(UTC)
+    paths: list[dict[str, Any]] = []
+    for name in policy.order(topology):
+        memory, quarantine = history.path(name), policy.quarantined(name, now)
+        paths.append(
+            {
+                "path": name,
+                "active": config is not None and config.active_path == name,
+                "seen": "failing" if memory.down or memory.failed_in_a_row else "carrying",
+                "carrying_since": memory.healthy_since,
+                "penalty": round(memory.penalty_now(policy.flap_damping, now)),
+                "suppressed": memory.suppressed(policy.flap_damping, now),
+                "quarantine": quarantine.reason if quarantine else None,
+            }
+        )
+    document = {
+        "link": link,
+        "generation": config.generation if config else None,
+        "active_path": config.active_path if config else None,
+        "reason": config.reason if config else None,
+        "mode": policy.mode,
+        "lease_holder": lease.get("holder"),
+        "needs_operator": lease.get("kept_because"),
+        "paths": paths,
+    }
+    if as_json:
+        print_json(document)
+        return
+    out.print(
+        f"[bold]{link}[/]  generation {document['generation']}, active [bold]{document['active_path']}[/]"
+        f", mode {policy.mode}" + (f"  ({config.reason})" if config and config.reason else "")
+    )
+    if document["needs_operator"]:
+        out.print(f"[bold red]NEEDS OPERATOR[/] {document['needs_operator']}")
+    table = Table(box=None, pad_edge=False)
+    for heading in ("path", "", "last seen", "carrying since", "penalty", "note"):
+        table.add_column(heading)
+    for path in paths:
+        since = path["carrying_since"]
+        note = path["quarantine"] or ("suppressed for flapping" if path["suppressed"] else "")
+        table.add_row(
+            path["path"],
+            "active" if path["active"] else "",
+            path["seen"],
+            f"{since:%Y-%m-%d %H:%M:%SZ}" if since else "",
+            str(path["penalty"]),
+            note,
+        )
+    out.print(table)
+
+
+def _line(entry: Entry) -> str:
+    data = entry.data
+    for key in ("decision", "outcome", "reason", "seen", "about", "cause"):
+        if isinstance(data.get(key), str):
+            return str(data[key])
+    if entry.kind == "decided":
+        return f"{data['kind']} {data['path'] or ''}: {'; '.join(data['reasons'])}"
+    if "violations" in data:
+        return "; ".join(data["violations"])
+    return "; ".join(data.get("effects", ())) or ", ".join(f"{k}={v}" for k, v in data.items())
+
+
+@journal_app.command("show")
+def journal_show(
+    link: LinkOption = "bedrock",
+    last: Annotated[int, typer.Option(help="How many of the newest entries.", min=1)] = 30,
+    as_json: JsonOption = False,
+) -> None:
+    """Print the newest entries, oldest of them first."""
+    with failing_in_words():
+        entries = control(link).journal.entries(link, newest_first=True, limit=last)[::-1]
+    if as_json:
+        print_json(
+            [
+                {
+                    "sequence": entry.sequence,
+                    "at": entry.at,
+                    "kind": entry.kind,
+                    "execution": entry.execution,
+                    "data": entry.data,
+                    "hash": stored,
+                }
+                for entry, stored in entries
+            ]
+        )
+        return
+    for entry, _ in entries:
+        out.print(f"{entry.sequence:>5} {entry.at:%H:%M:%S} {entry.kind:<14} ", end="", style="dim")
+        out.print(_line(entry), markup=False)
+
+
+@journal_app.command("verify")
+def journal_verify(link: LinkOption = "bedrock") -> None:
+    """Check the chain of hashes; exit 1 where it does not hold."""
+    with failing_in_words():
+        journal = control(link).journal
+        entries, head = journal.entries(link), journal.head(link)
+    found = verify(entries, head if head[0] else None)
+    if found is None:
+        out.print(f"{len(entries)} entries, unbroken")
+        return
+    out.print(f"[bold red]entry {found.sequence}[/] {found.reason}")
+    raise typer.Exit(EXIT_NOT_DONE)
+
+
+@policy_app.command("check")
+def policy_check(file: Annotated[Path, typer.Argument(exists=True, dir_okay=False)]) -> None:
+    """Check a policy file; exit 2 naming the first field that is wrong."""
+    with failing_in_words():
+        parse_json(Policy, file.read_text(), InvalidPolicy)
+    out.print(f"{file.name}: a valid policy")
+
+
+@policy_app.command("show")
+def policy_show(link: LinkOption = "bedrock") -> None:
+    """Print the policy in force, defaults filled in."""
+    with failing_in_words():
+        here = control(link)
+        policy = here.documents.policy(link, here.documents.topology(link))
+    print_json(policy.model_dump(mode="json"))

@@ -1,0 +1,1 @@
+"""The demo: plays one outage on the embedded cloud and says whether Twinspan's promise held."""

@@ -1,0 +1,255 @@
+"""Step Functions: moto's ASL interpreter, made to behave as the service does.
+
+What moto lacks and this adds: an execution without a name gets a unique one; state machines made by
+CloudFormation run too; tasks call this cloud, in the account of the state machine's region, with clients that
+are made once; a definition is parsed once; task tokens and histories work while an execution is starting;
+`SendTaskFailure` carries its cause.
+
+Not covered: JSONata (needs a JVM), Express workflows, `startExecution.sync`, IAM of the state machine's role.
+`Wait` and `Retry` take real time.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+import sys
+import threading
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import boto3
+from botocore.client import BaseClient
+from botocore.config import Config
+from moto.stepfunctions.exceptions import InvalidName, NameTooLongException
+from moto.stepfunctions.models import StateMachine
+from moto.stepfunctions.parser.api import ExecutionStatus
+from moto.stepfunctions.parser.asl.utils import boto_client
+from moto.stepfunctions.parser.backend.execution import Execution
+from moto.stepfunctions.parser.models import (
+    StepFunctionsParserBackend,
+    stepfunctions_parser_backends,
+)
+
+from infra.local.errors import NotEmulated, PatchPointMissing
+from infra.local.sides import account_of_region
+
+_LONGEST_TASK_SECONDS = 900 + 60
+_PARSED_DEFINITIONS = 64
+_PLACEHOLDER = re.compile(r"\$\{([A-Za-z0-9_]+)\}")
+_NAME = re.compile(r"[^\s<>{}\[\]?*\"#%\\^|~`$&,;:/\x00-\x1f\x7f-\x9f]+")
+_MAXIMUM_NAME_LENGTH = 80
+
+
+class MissingSubstitution(ValueError):
+    """A definition names a placeholder that `DefinitionSubstitutions` does not give, or the reverse."""
+
+    def __init__(self, names: set[str], reason: str) -> None:
+        self.names = names
+        super().__init__(f"DefinitionSubstitutions: {', '.join(sorted(names))} {reason}")
+
+
+def substitute(definition: str, substitutions: Mapping[str, Any]) -> str:
+    """Replace `${Name}` in a definition, as CloudFormation's `DefinitionSubstitutions` does.
+
+    Raises `MissingSubstitution` for a placeholder without a value: AWS leaves it in the text, where it
+    makes an execution fail, long after the deployment.
+    """
+    if missing := set(_PLACEHOLDER.findall(definition)) - set(substitutions):
+        raise MissingSubstitution(missing, "used in the definition but not given")
+    return _PLACEHOLDER.sub(lambda match: str(substitutions[match[1]]), definition)
+
+
+def create_state_machine(
+    *,
+    account_id: str,
+    region: str,
+    name: str,
+    definition: str,
+    role_arn: str,
+    substitutions: Mapping[str, Any] | None = None,
+    tags: Mapping[str, str] | None = None,
+    logging_configuration: Mapping[str, Any] | None = None,
+    tracing_configuration: Mapping[str, Any] | None = None,
+    machine_type: str = "STANDARD",
+) -> str:
+    """Create a state machine that can be executed; returns its ARN.
+
+    For CloudFormation's `AWS::StepFunctions::StateMachine`. `definition` is JSON text. Raises
+    `MissingSubstitution`, moto's `InvalidDefinition`, and `NotEmulated` for Express workflows.
+    """
+    if machine_type != "STANDARD":
+        raise NotEmulated(f"Step Functions workflow type {machine_type} (state machine {name})")
+    backend = stepfunctions_parser_backends[account_id][region]
+    machine: StateMachine = backend.create_state_machine(
+        name=name,
+        definition=substitute(definition, substitutions or {}),
+        roleArn=role_arn,
+        tags=[{"key": key, "value": value} for key, value in (tags or {}).items()],
+        loggingConfiguration=logging_configuration,
+        tracingConfiguration=tracing_configuration,
+        sm_type=machine_type,
+    )
+    return str(machine.arn)
+
+
+def execution_name(name: str | None) -> str:
+    """The name of a new execution: the one given, checked as AWS does, or a new UUID."""
+    if not name:
+        return str(uuid.uuid4())
+    if len(name) > _MAXIMUM_NAME_LENGTH:
+        raise NameTooLongException(name)
+    if not _NAME.fullmatch(name):
+        raise InvalidName(f"Invalid Name: '{name}'")
+    return name
+
+
+class ClientCache:
+    """The clients with which the interpreter's tasks call this cloud: one per region and service.
+
+    Making a boto3 client takes longer than most tasks. Parameters are not validated, as in the service itself.
+    """
+
+    def __init__(self, endpoint_url: str) -> None:
+        self._endpoint_url = endpoint_url
+        self._lock = threading.Lock()
+        self._clients: dict[tuple[str, str], BaseClient] = {}
+
+    def client_for(self, region: str, service: str, state_credentials: Any = None) -> BaseClient:
+        """Has the signature of the interpreter's own `boto_client_for`."""
+        with self._lock:
+            client = self._clients.get((region, service))
+            if client is None:
+                client = self._clients[region, service] = self._create(region, service)
+            return client
+
+    def _create(self, region: str, service: str) -> BaseClient:
+        account = account_of_region(region)
+        return boto3.session.Session().client(
+            service,
+            region_name=region,
+            endpoint_url=self._endpoint_url,
+            aws_access_key_id=account.access_key_id,
+            aws_secret_access_key=account.secret_access_key,
+            config=Config(
+                parameter_validation=False,
+                retries={"total_max_attempts": 1},
+                connect_timeout=5,
+                read_timeout=_LONGEST_TASK_SECONDS,
+                max_pool_connections=50,
+            ),
+        )
+
+    def close(self) -> None:
+        with self._lock:
+            for client in self._clients.values():
+                client.close()
+            self._clients.clear()
+
+
+class DefinitionCache:
+    """Parses a definition once. Each use gets its own copy, as evaluation may leave traces in it."""
+
+    def __init__(self, parse: Callable[[str], Any]) -> None:
+        self._parse = parse
+        self._lock = threading.Lock()
+        self._parsed: dict[str, Any] = {}
+
+    def parse(self, definition: str) -> Any:
+        """What `AmazonStateLanguageParser.parse` returns: the program and its parse tree."""
+        with self._lock:
+            parsed = self._parsed.get(definition)
+        if parsed is None:
+            parsed = self._parse(definition)
+            with self._lock:
+                if len(self._parsed) >= _PARSED_DEFINITIONS:
+                    self._parsed.pop(next(iter(self._parsed)))
+                self._parsed[definition] = parsed
+        program, tree = parsed
+        return copy.deepcopy(program), tree
+
+
+def replace_task_clients(client_for: Callable[..., BaseClient]) -> Callable[..., BaseClient]:
+    """Make every module of the interpreter take its clients from `client_for`; returns its own."""
+    original = boto_client.boto_client_for
+    modules = [
+        module
+        for name, module in list(sys.modules.items())
+        if name.startswith("moto.stepfunctions.parser")
+        and getattr(module, "boto_client_for", None) is original
+    ]
+    if len(modules) < 2:
+        raise PatchPointMissing("boto_client_for in its Step Functions interpreter")
+    for module in modules:
+        module.boto_client_for = client_for  # type: ignore[attr-defined]
+    return original
+
+
+def history_page(
+    events: Sequence[Mapping[str, Any]], *, reverse: bool, limit: int, token: str | None
+) -> dict[str, Any]:
+    """A page of an execution's history, as GetExecutionHistory returns it. The token is an offset."""
+    ordered = list(reversed(events)) if reverse else list(events)
+    start = int(token or 0)
+    page: dict[str, Any] = {"events": ordered[start : start + limit]}
+    if start + limit < len(ordered):
+        page["nextToken"] = str(start + limit)
+    return page
+
+
+def running_executions() -> list[Execution]:
+    """The executions of every account that have not ended."""
+    return [
+        execution
+        for _, _, backend in list(stepfunctions_parser_backends.iter_backends())
+        for machine in list(backend.state_machines)
+        for execution in list(machine.executions)
+        if execution.exec_status == ExecutionStatus.RUNNING
+    ]
+
+
+def has_environment(execution: Execution) -> bool:
+    """Whether the interpreter has set an execution up: before that, moto's code fails on it."""
+    return execution.exec_worker is not None and execution.exec_worker.env is not None
+
+
+def started_executions(
+    backend: StepFunctionsParserBackend, status: ExecutionStatus | None
+) -> list[Execution]:
+    """Replaces the interpreter's own listing, which trips over executions that are starting."""
+    return [
+        execution
+        for machine in list(backend.state_machines)
+        for execution in list(machine.executions)
+        if has_environment(execution) and status in (None, execution.exec_status)
+    ]
+
+
+def validate_definition(definition: str) -> None:
+    """Refuse what the interpreter cannot run."""
+    try:
+        document = json.loads(definition)
+    except ValueError:
+        return  # the interpreter's own parser words this error
+    if isinstance(document, dict) and _uses_jsonata(document):
+        raise NotEmulated("the JSONata query language in state machines")
+
+
+def _uses_jsonata(document: Any) -> bool:
+    if isinstance(document, dict):
+        if document.get("QueryLanguage") == "JSONata":
+            return True
+        return any(_uses_jsonata(value) for value in document.values())
+    if isinstance(document, list):
+        return any(_uses_jsonata(value) for value in document)
+    return False
+
+
+def stop_running_executions() -> None:
+    """Stop every execution, so that none goes on calling a cloud that is gone."""
+    for execution in running_executions():
+        if has_environment(execution):
+            execution.stop(datetime.now(UTC), "CloudStopped", "the embedded cloud stopped")

@@ -1,0 +1,106 @@
+"""Signature Version 4 for one fixed kind of request: a POST with a body, no query, to Bedrock's runtime.
+
+Gives the same signature as botocore's signer for the same request (tested), at a fraction of its cost: the
+day's key is derived once, and the canonical path is prepared by the caller. It signs nothing else, so it
+is no substitute for botocore's elsewhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from urllib.parse import quote
+
+ALGORITHM = "AWS4-HMAC-SHA256"
+SERVICE = "bedrock"
+
+
+def canonical_path(path: str) -> str:
+    """The path as it is signed: the path as it is sent, percent-encoded once more (all but S3 do so)."""
+    return quote(path, safe="/-_.~")
+
+
+class Signer:
+    """Signs with one access key in one region. Holds the secret; its repr shows nothing."""
+
+    __slots__ = ("_access_key_id", "_day", "_key", "_region", "_scope", "_secret", "_token")
+
+    def __init__(
+        self,
+        access_key_id: str,
+        secret_access_key: str,
+        region: str,
+        session_token: str | None = None,
+    ) -> None:
+        self._access_key_id = access_key_id
+        self._secret = secret_access_key
+        self._region = region
+        self._token = session_token
+        self._day = ""
+        self._key = b""
+        self._scope = ""
+
+    def headers(
+        self,
+        host: str,
+        path: str,
+        headers: Iterable[tuple[str, str]],
+        body: bytes,
+        at: datetime | None = None,
+    ) -> list[tuple[str, str]]:
+        """The headers to add to a POST.
+
+        Args:
+            host: as the Host header carries it, the port included unless it is the scheme's own.
+            path: `canonical_path` of the path that is sent.
+            headers: what else is sent and signed; names in lower case, none of them twice.
+            at: the time of signing, UTC; now unless given.
+        """
+        stamp = (at or datetime.now(UTC)).strftime("%Y%m%dT%H%M%SZ")
+        if stamp[:8] != self._day:
+            self._derive(stamp[:8])
+        added = [("x-amz-date", stamp)]
+        if self._token is not None:
+            added.append(("x-amz-security-token", self._token))
+        signed = sorted([("host", host), *headers, *added])
+        names = ";".join([name for name, _ in signed])
+        lines = "".join([f"{name}:{' '.join(value.split())}\n" for name, value in signed])
+        digest = hashlib.sha256(body).hexdigest()
+        canonical = f"POST\n{path}\n\n{lines}\n{names}\n{digest}"
+        hashed = hashlib.sha256(canonical.encode()).hexdigest()
+        to_sign = f"{ALGORITHM}\n{stamp}\n{self._scope}\n{hashed}"
+        signature = hmac.digest(self._key, to_sign.encode(), "sha256").hex()
+        authorization = (
+            f"{ALGORITHM} Credential={self._access_key_id}/{self._scope}, "
+            f"SignedHeaders={names}, Signature={signature}"
+        )
+        return [*added, ("authorization", authorization)]
+
+    def _derive(self, day: str) -> None:
+        key = f"AWS4{self._secret}".encode()
+        for part in (day, self._region, SERVICE, "aws4_request"):
+            key = hmac.digest(key, part.encode(), "sha256")
+        self._key, self._day = key, day
+        self._scope = f"{day}/{self._region}/{SERVICE}/aws4_request"
+
+
+class Bearer:
+    """Signs nothing: sends a Bedrock API key. Only over TLS."""
+
+    __slots__ = ("_header",)
+
+    def __init__(self, token: str) -> None:
+        self._header = [("authorization", f"Bearer {token}")]
+
+    def headers(
+        self,
+        host: str,
+        path: str,
+        headers: Iterable[tuple[str, str]],
+        body: bytes,
+        at: datetime | None = None,
+    ) -> list[tuple[str, str]]:
+        """As `Signer.headers`; none of the arguments matter here."""
+        return self._header

@@ -1,0 +1,194 @@
+"""The whole link on the embedded cloud, standing still: nothing starts unless a test starts it."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from control_plane.adapters.dynamodb import Journal, LeaseStore, LinkState
+from control_plane.domain.journal import Entry, verify
+from infra.local.environment import Environment
+
+POLICY = {
+    "hold_down_seconds": 0,
+    "failback": {"automation": "manual", "stable_seconds": 0},
+    "hysteresis": {"healthy_observations_to_recover": 1},
+    "probe": {"attempts": 2, "required": 1, "timeout_seconds": 0.4},
+    "maximum_switches_per_hour": 60,
+    "lease_seconds": 30,
+    "latency": {"warning_ms": 1000, "critical_ms": 2000},
+}
+SWEEP = {
+    "source": "twinspan.sweep",
+    "detail-type": "Twinspan Sweep",
+    "detail": {"link_id": "bedrock"},
+}
+EXECUTION_LIMIT_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How an execution ended."""
+
+    name: str
+    status: str
+    error: str | None
+    cause: str | None
+    states: list[str]
+
+
+@dataclass
+class Link:
+    """The link under test, in an operator's hands."""
+
+    environment: Environment
+    _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+
+    def client(self, service: str, side: str = "govcloud") -> Any:
+        return self.environment.client(service, side)
+
+    # -- acting -----------------------------------------------------------------------------------
+
+    def start(self, document: dict[str, Any]) -> str:
+        """Start an execution; returns its ARN."""
+        answer = self.client("stepfunctions").start_execution(
+            stateMachineArn=self.environment.state_machine_arn,
+            name=f"test-{next(self._numbers)}-{time.time_ns()}",
+            input=json.dumps(document),
+        )
+        return str(answer["executionArn"])
+
+    def finish(self, arn: str) -> Finished:
+        """Wait for an execution's end."""
+        steps, deadline = self.client("stepfunctions"), time.monotonic() + EXECUTION_LIMIT_SECONDS
+        while (seen := steps.describe_execution(executionArn=arn))["status"] == "RUNNING":
+            assert time.monotonic() < deadline, self.states(arn)
+            time.sleep(0.02)
+        return Finished(
+            seen["name"], seen["status"], seen.get("error"), seen.get("cause"), self.states(arn)
+        )
+
+    def run(self, document: dict[str, Any]) -> Finished:
+        """Run an execution to its end."""
+        return self.finish(self.start(document))
+
+    def intent(self, kind: str, **fields: Any) -> Finished:
+        """Run an operator's intent."""
+        return self.run({"intent": kind, "link_id": "bedrock", "requested_by": "a test", **fields})
+
+    def set_policy(self, **fields: Any) -> None:
+        """Store a policy."""
+        self.client("ssm").put_parameter(
+            Name="/twinspan/bedrock/policy",
+            Value=json.dumps(POLICY | fields),
+            Type="String",
+            Overwrite=True,
+        )
+
+    def fail_next(self, function: str, fault: Any, times: int = 1) -> None:
+        """Make a function's next invocations fail."""
+        self.environment.embedded.lambdas.fail_next(f"twinspan-bedrock-{function}", fault, times)
+
+    # -- looking ----------------------------------------------------------------------------------
+
+    def states(self, arn: str) -> list[str]:
+        """States that an execution entered."""
+        history = self.client("stepfunctions").get_execution_history(
+            executionArn=arn, maxResults=1000
+        )
+        return [
+            event["stateEnteredEventDetails"]["name"]
+            for event in history["events"]
+            if "stateEnteredEventDetails" in event
+        ]
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What is published."""
+        answer = self.client("ssm").get_parameter(Name="/twinspan/bedrock/routing-config")
+        return dict(json.loads(answer["Parameter"]["Value"]))
+
+    @property
+    def published(self) -> tuple[int, str]:
+        """Generation and active path."""
+        return self.config["generation"], self.config["active_path"]
+
+    def entries(self, kind: str | None = None, execution: str | None = None) -> list[Entry]:
+        """Journal entries; the chain must hold whenever anybody looks."""
+        journal = Journal(self, "twinspan-state")  # type: ignore[arg-type]
+        stored = journal.entries("bedrock")
+        assert verify(stored, journal.head("bedrock") if stored else None) is None
+        return [
+            entry
+            for entry, _ in stored
+            if kind in (None, entry.kind) and execution in (None, entry.execution)
+        ]
+
+    @property
+    def leases(self) -> LeaseStore:
+        return LeaseStore(self, "twinspan-state")  # type: ignore[arg-type]
+
+    @property
+    def state(self) -> LinkState:
+        return LinkState(self, "twinspan-state")  # type: ignore[arg-type]
+
+    @property
+    def lease_holder(self) -> str | None:
+        return self.leases.current("bedrock").get("holder")
+
+    def return_route(self, path: int) -> dict[str, Any]:
+        """The commercial return route of the path with this index, as the topology requires it."""
+        answer = self.client("ssm").get_parameter(Name="/twinspan/bedrock/topology")
+        routes = json.loads(answer["Parameter"]["Value"])["paths"][path]["required_routes"]
+        return dict(next(route for route in routes if route["side"] == "commercial"))
+
+    def route_tables(self) -> dict[str, list[tuple[str, str]]]:
+        """(destination, target) of every route of both sides' tables."""
+        found = {}
+        for side in ("govcloud", "commercial"):
+            for table in self.client("ec2", side).describe_route_tables()["RouteTables"]:
+                found[table["RouteTableId"]] = sorted(
+                    (
+                        route.get("DestinationCidrBlock", ""),
+                        next((v for k, v in route.items() if k.endswith("Id")), "local"),
+                    )
+                    for route in table["Routes"]
+                )
+        return found
+
+    def delete_route(self, route: dict[str, Any]) -> None:
+        self.client("ec2", "commercial").delete_route(
+            RouteTableId=route["table_id"], DestinationCidrBlock=route["destination"]
+        )
+
+    def reset(self) -> None:
+        """Everything well and on tunnel-1, under the common policy."""
+        self.environment.embedded.lambdas.clear_faults()
+        self.environment.faults.heal("all")
+        self.environment.wait_until_whole()
+        self.leases.resolve("bedrock")
+        self.set_policy()
+        if self.config["active_path"] != "tunnel-1":
+            self.intent("failback", override=True, reason="reset")
+        assert self.config["active_path"] == "tunnel-1"
+
+
+@pytest.fixture(scope="session")
+def environment() -> Iterator[Environment]:
+    with Environment(policy=POLICY, timers=False) as running:
+        yield running
+
+
+@pytest.fixture
+def link(environment: Environment) -> Iterator[Link]:
+    """The link, healthy and on tunnel-1."""
+    found = Link(environment)
+    found.reset()
+    yield found
+    assert not environment.embedded.failures
