@@ -147,7 +147,10 @@ class CircuitBreaker:
 
     def _open(self, now: float, reason: str) -> Transition | None:
         already_reported = self.state is BreakerState.HALF_OPEN
-        if self.state is BreakerState.CLOSED and now - self._closed_at > self._policy.forget_seconds:
+        if (
+            self.state is BreakerState.CLOSED
+            and now - self._closed_at > self._policy.forget_seconds
+        ):
             self._ejections = 0
         self.state = BreakerState.OPEN
         self.reason = reason
@@ -186,4 +189,8 @@ class CircuitBreaker:
         oldest = int(now) - self._policy.window_seconds
         live = [bucket for second, bucket in self._buckets.items() if second > oldest]
         calls = sum(bucket[0] for bucket in live)
-        return sum(bucket[index] for bucket in live) / calls if calls >= self._policy.minimum_calls else 0.0
+        return (
+            sum(bucket[index] for bucket in live) / calls
+            if calls >= self._policy.minimum_calls
+            else 0.0
+        )

@@ -232,7 +232,9 @@ class ConfigSource:
         except FileNotFoundError:
             return
         except (OSError, UnicodeDecodeError) as error:
-            logger.warning("persisted routing config unreadable", extra={"error": type(error).__name__})
+            logger.warning(
+                "persisted routing config unreadable", extra={"error": type(error).__name__}
+            )
             return
         self.adopt(text)
 

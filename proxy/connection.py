@@ -57,6 +57,7 @@ class Exchange:
         "headers",
         "last_activity",
         "status",
+        "timer",
         "written_at",
     )
 
@@ -73,6 +74,7 @@ class Exchange:
         self.bytes_received = 0
         self.complete = False
         self.error: Exception | None = None
+        self.timer: asyncio.TimerHandle | None = None
         self._waiter: asyncio.Future[None] | None = None
 
     async def head(self) -> None:
@@ -155,6 +157,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_exchange",
         "_header_bytes",
         "_informational",
+        "_keep_alive",
         "_on_end",
         "_parser",
         "_paused",
@@ -185,6 +188,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._exchange: Exchange | None = None
         self._header_bytes = 0
         self._informational = False
+        self._keep_alive = False
         self._until_close = False
         self._paused = False
 
@@ -274,7 +278,7 @@ class UpstreamConnection(asyncio.Protocol):
             exchange.fail(BrokenAnswer("endless_headers"))
             return
         if exchange.complete:
-            self.end_exchange(exchange, reusable=self._parser.should_keep_alive())
+            self.end_exchange(exchange, reusable=self._keep_alive)
         elif exchange.buffered > BUFFER_HIGH_BYTES and not self._paused:
             self._paused = True
             assert self._transport is not None
@@ -342,6 +346,8 @@ class UpstreamConnection(asyncio.Protocol):
         """See httptools."""
         if self._exchange is not None and not self._informational:
             self._exchange.complete = True
+            # llhttp forgets the answer's flags once this callback has returned.
+            self._keep_alive = self._parser.should_keep_alive()
 
 
 async def resolve(host: str, port: int) -> list[Address]:
@@ -403,7 +409,7 @@ async def connect(
                 raise NotSent("wrong_peer")
             async with asyncio.timeout(tls_timeout_seconds):
                 _, connection = await loop.create_connection(
-                    lambda peer=peer_ip: make(peer),  # type: ignore[misc]
+                    lambda peer=peer_ip: make(peer),
                     sock=sock,
                     ssl=tls,
                     server_hostname=server_name if tls is not None else None,

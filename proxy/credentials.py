@@ -58,7 +58,13 @@ def parse_credential(text: str) -> Credential:
         raise InvalidCredential("secret: is not JSON") from None
     if not isinstance(document, dict):
         raise InvalidCredential("secret: is not a JSON object")
-    fields = ("aws_access_key_id", "aws_secret_access_key", "region", "bearer_token", "session_token")
+    fields = (
+        "aws_access_key_id",
+        "aws_secret_access_key",
+        "region",
+        "bearer_token",
+        "session_token",
+    )
     values: dict[str, str] = {}
     for name in fields:
         value = document.get(name)

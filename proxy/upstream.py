@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 RESOLVED_SECONDS = 30.0
 PROBE_TARGET = "/"
 NO_DEADLINE = float("inf")
+NEAR_DEADLINE_SECONDS = 60.0
+"""A nearer deadline gets a timer of its own; a farther one is left to the watch, to within a second or two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,8 @@ class PathUpstream:
         """
         exchange = connection.send(head, body, deadline)
         self._in_flight[exchange] = None
+        if deadline - exchange.written_at < NEAR_DEADLINE_SECONDS:
+            exchange.timer = self._loop.call_at(deadline, exchange.expire)
         if self._watch is None and self._check is None:
             self._arm(self._options.silence_seconds)
         return exchange
@@ -184,6 +188,8 @@ class PathUpstream:
 
     def _end(self, connection: UpstreamConnection, exchange: Exchange, reusable: bool) -> None:
         self._in_flight.pop(exchange, None)
+        if exchange.timer is not None:
+            exchange.timer.cancel()
         if reusable and connection.epoch == self._epoch and connection.usable:
             connection.idle_since = self._loop.time()
             self._idle.append(connection)

@@ -22,6 +22,8 @@ EXTRA_PERIODS = 2
 
 
 class AlarmState(enum.StrEnum):
+    """CloudWatch's three states."""
+
     OK = "OK"
     ALARM = "ALARM"
     INSUFFICIENT_DATA = "INSUFFICIENT_DATA"

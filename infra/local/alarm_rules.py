@@ -81,7 +81,9 @@ class _Parser:
     def _primary(self) -> Callable[[StateOf], bool]:
         token = self._match()
         if token is None:
-            raise self._error("expected ALARM(…), OK(…), INSUFFICIENT_DATA(…), TRUE, FALSE, NOT or (")
+            raise self._error(
+                "expected ALARM(…), OK(…), INSUFFICIENT_DATA(…), TRUE, FALSE, NOT or ("
+            )
         self._position = token.end()
         if token["state"]:
             wanted = AlarmState(token["state"])

@@ -45,6 +45,7 @@ from infra.local.alarm_rules import InvalidAlarmRule, parse_rule
 from infra.local.clock import CloudClock
 from infra.local.errors import NotEmulated
 from infra.local.events import EventRouter, FunctionInvoker
+from infra.local.moto_state import every_backend
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +76,7 @@ def alarm_metric(alarm: Alarm) -> AlarmMetric:
     if alarm.metric_data_queries:
         query = alarm.metric_data_queries[0]
         stat = query.metric_stat
-        assert stat is not None  # noqa: S101 - validate_alarm refuses queries without
+        assert stat is not None
         metric = stat.metric
         return AlarmMetric(
             query.id,
@@ -196,9 +197,7 @@ def prepare_new_alarm(alarm: Alarm, previous: Alarm | None) -> None:
 class AlarmEvaluator:
     """Evaluates the alarms of every account. `run_due` is called often; `now` is real time."""
 
-    def __init__(
-        self, clock: CloudClock, router: EventRouter, functions: FunctionInvoker
-    ) -> None:
+    def __init__(self, clock: CloudClock, router: EventRouter, functions: FunctionInvoker) -> None:
         self._clock = clock
         self._router = router
         self._functions = functions
@@ -213,14 +212,19 @@ class AlarmEvaluator:
     def run_due(self, now: datetime | None = None) -> None:
         """Evaluate each metric alarm for which a period has ended, then the composite alarms."""
         moment = now or datetime.now(UTC)
-        for _, _, backend in list(cloudwatch_backends.iter_backends()):
+        for backend in every_backend(cloudwatch_backends):
             for alarm in list(backend.alarms.values()):
                 if alarm.rule is None and self._is_due(alarm, moment):
                     self._evaluate_metric_alarm(backend, alarm, moment)
             self._evaluate_composites(backend)
 
     def set_state(
-        self, backend: CloudWatchBackend, name: str, value: str, reason: str, reason_data: str | None
+        self,
+        backend: CloudWatchBackend,
+        name: str,
+        value: str,
+        reason: str,
+        reason_data: str | None,
     ) -> None:
         """Put an alarm in a state, with the event and actions of the change, if it is one."""
         alarm = backend.alarms[name]
@@ -297,7 +301,8 @@ class AlarmEvaluator:
     def _evaluate_composites(self, backend: CloudWatchBackend) -> None:
         composites = [alarm for alarm in list(backend.alarms.values()) if alarm.rule is not None]
         for _ in range(_COMPOSITE_DEPTH):  # a composite may rest on composites
-            if not any([self._evaluate_composite(backend, alarm) for alarm in composites]):
+            changed = [alarm for alarm in composites if self._evaluate_composite(backend, alarm)]
+            if not changed:
                 return
 
     def _evaluate_composite(self, backend: CloudWatchBackend, alarm: Alarm) -> bool:

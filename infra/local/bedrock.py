@@ -87,7 +87,7 @@ def default_callers() -> Callers:
     """The commercial side's stand-in access key, in its region."""
     return Callers(
         region=COMMERCIAL.region,
-        secret_keys={COMMERCIAL.access_key_id: COMMERCIAL.secret_access_key},
+        secret_key_of={COMMERCIAL.access_key_id: COMMERCIAL.secret_access_key}.get,
     )
 
 
@@ -381,7 +381,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m infra.local.bedrock", description="A stand-in for Amazon Bedrock's runtime."
     )
-    parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1 (default: a free one)")
+    parser.add_argument(
+        "--port", type=int, default=0, help="port on 127.0.0.1 (default: a free one)"
+    )
     stand_in = BedrockStandIn(port=parser.parse_args().port)
     stand_in.start()
     host, port = stand_in.address

@@ -19,10 +19,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-_CANNED = (
-    "This answer comes from a stand-in for Amazon Bedrock. It was reached over the network path "
-    "that the proxy reports, and says nothing about the prompt."
-).split(" ")
+_CANNED = tuple(
+    re.findall(
+        r"\S+",
+        "This answer comes from a stand-in for Amazon Bedrock. It was reached over the network path "
+        "that the proxy reports, and says nothing about the prompt.",
+    )
+)
 _CHARACTERS_PER_TOKEN = 4
 _ANTHROPIC_VERSION = "bedrock-2023-05-31"
 _GEOGRAPHIES = "us|us-gov|eu|apac|jp|au|ca|global"
@@ -48,6 +51,7 @@ class ModelError(Exception):
 
 
 def invalid(message: str) -> ModelError:
+    """The refusal of a malformed request."""
     return ModelError(400, "ValidationException", message)
 
 
@@ -99,6 +103,7 @@ def find_model(path_segment: str) -> Model:
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
+    """A request body that must be a JSON object."""
     try:
         parsed = json.loads(body)
     except ValueError:
@@ -131,6 +136,7 @@ def complete_converse(request: dict[str, Any]) -> Completion:
 
 
 def messages_answer(model: Model, completion: Completion, message_id: str) -> dict[str, Any]:
+    """The answer of `InvokeModel`, shaped as Anthropic's Messages API does."""
     return {
         "id": message_id,
         "type": "message",
@@ -147,6 +153,7 @@ def messages_answer(model: Model, completion: Completion, message_id: str) -> di
 
 
 def converse_answer(completion: Completion, latency_milliseconds: int) -> dict[str, Any]:
+    """The answer of `Converse`."""
     return {
         "output": {"message": {"role": "assistant", "content": [{"text": completion.text}]}},
         "stopReason": completion.stop_reason,
@@ -251,7 +258,7 @@ def _complete(system: object, messages: list[Any], limit: int) -> Completion:
         raise invalid("max_tokens: must be greater than or equal to 1")
     characters = _characters(system) + sum(_characters(message["content"]) for message in messages)
     return Completion(
-        words=tuple(_CANNED[:limit]),
+        words=_CANNED[:limit],
         input_tokens=max(1, -(-characters // _CHARACTERS_PER_TOKEN)),
         is_cut_short=limit < len(_CANNED),
     )

@@ -17,7 +17,7 @@ import hashlib
 import hmac
 import re
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 _ALGORITHM = "AWS4-HMAC-SHA256"
@@ -37,10 +37,11 @@ _SIGNATURE_MISMATCH = (
 
 @dataclass(frozen=True)
 class Callers:
-    """Who may call: access key id → secret key, and Bedrock API keys."""
+    """Who may call. `secret_key_of` gives the secret of an access key id, None for an unknown one; it is
+    asked at each call, so that keys may come and go."""
 
     region: str
-    secret_keys: Mapping[str, str] = field(repr=False)
+    secret_key_of: Callable[[str], str | None] = field(repr=False)
     bearer_tokens: frozenset[str] = field(default=frozenset(), repr=False)
 
 
@@ -80,10 +81,8 @@ def authenticate(
             f"Credential should be scoped to correct service: '{_SERVICE}'.",
         )
     if parsed["region"] != callers.region:
-        raise Refused(
-            "InvalidSignatureException", "Credential should be scoped to a valid region."
-        )
-    secret_key = callers.secret_keys.get(parsed["key"])
+        raise Refused("InvalidSignatureException", "Credential should be scoped to a valid region.")
+    secret_key = callers.secret_key_of(parsed["key"])
     if secret_key is None:
         raise Refused(
             "UnrecognizedClientException", "The security token included in the request is invalid."

@@ -6,6 +6,7 @@ no injected fault forbids it. The relays, the walk and the telemetry share one t
 loop; the state is looked at every 50 ms, and at once when a fault changes.
 
 A path is dead until the first look finds it whole, so nothing passes before the network is deployed.
+Tunnels are observed from the start, so that they come up while the rest is still being deployed.
 
 Not guaranteed: a change made through the EC2 API takes effect within one look, not instantly; see
 `relay` and `forwarding` for what they leave out.
@@ -148,6 +149,14 @@ class DataPlane:
 
     def start(self) -> None:
         """Bind the relays, all silent. Raises `OSError` when a loopback address is not to be had."""
+        self._telemetry = TunnelTelemetry(
+            self._ec2(self._govcloud),
+            cloudwatch_backends[self._govcloud.account_id][self._govcloud.region],
+            self._keepalives_pass,
+            self._clock,
+            self._detection_aws_seconds,
+            self._establishment_aws_seconds,
+        )
         started: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._thread = threading.Thread(
             target=lambda: asyncio.run(self._run(started)), name="twinspan-data-plane", daemon=True
@@ -169,19 +178,12 @@ class DataPlane:
         return f"http://{relay.host}:{relay.port}"
 
     def attach(self, paths: Iterable[DataPath]) -> None:
-        """Say what the relays stand for, and look at once. Raises `KeyError` for an unknown path."""
+        """Say what the relays stand for, and look at once; metrics are published from now on. Raises
+        `KeyError` for an unknown path."""
         attached = {path.name: path for path in paths}
         for name in attached:
             self.relays[name]
         self.faults.set_paths({name: _elements(path) for name, path in attached.items()})
-        self._telemetry = TunnelTelemetry(
-            self._ec2(self._govcloud),
-            cloudwatch_backends[self._govcloud.account_id][self._govcloud.region],
-            self._keepalives_pass,
-            self._clock,
-            self._detection_aws_seconds,
-            self._establishment_aws_seconds,
-        )
         self._paths = attached
         self.settle()
 
@@ -190,9 +192,7 @@ class DataPlane:
         if self._loop is not None:
             self._on_loop(self._settle())
 
-    def wait_until(
-        self, condition: Callable[[DataPlane], bool], timeout_seconds: float
-    ) -> bool:
+    def wait_until(self, condition: Callable[[DataPlane], bool], timeout_seconds: float) -> bool:
         """Wait for `condition`, looking at every turn; False when time is up."""
         deadline = time.monotonic() + timeout_seconds
         while not condition(self):
@@ -200,6 +200,15 @@ class DataPlane:
                 return False
             time.sleep(LOOK_SECONDS)
         return True
+
+    def tunnels_are_up(self) -> bool:
+        """Whether there are VPN connections and every tunnel of theirs is reported UP."""
+        connections = list(self._ec2(self._govcloud).vpn_connections.values())
+        return bool(connections) and all(
+            tunnel.status is TunnelStatus.UP
+            for connection in connections
+            for tunnel in tunnels_of(connection)
+        )
 
     def is_whole(self) -> bool:
         """Whether every attached VPN path carries and every tunnel of it is reported UP."""
@@ -219,7 +228,9 @@ class DataPlane:
 
     def _report(self, path: DataPath) -> PathReport:
         relay = self.relays[path.name]
-        verdict = self._verdicts.get(path.name, Verdict(delivered=False, reason="not looked at yet"))
+        verdict = self._verdicts.get(
+            path.name, Verdict(delivered=False, reason="not looked at yet")
+        )
         connection = self._connection(path)
         return PathReport(
             name=path.name,
@@ -276,10 +287,11 @@ class DataPlane:
 
     def _look(self) -> None:
         telemetry = self._telemetry
-        if telemetry is None:
-            return
+        assert telemetry is not None
         now = time.monotonic()
         telemetry.observe(now)
+        if not self._paths:
+            return
         self._apply_endpoint_faults()
         for path in list(self._paths.values()):
             verdict = self._walk(path)

@@ -1,8 +1,8 @@
 """Facts of EC2 that moto lacks, added to it in this process: `install()`.
 
 A stock boto3 client or the AWS CLI that describes the network must see what AWS would show, because the
-control plane decides by it. Each `ec2_facts_…` module covers one part; this one covers VPC routes and
-`DryRun`, and installs the others.
+control plane decides by it. Each `ec2_facts_…` module covers one part; this one covers VPC routes, Elastic IP addresses
+and `DryRun`, and installs the others.
 
 Not guaranteed: what is not named in these modules behaves as moto makes it behave. What moto does not
 implement stays a loud `NotImplementedError`, among it `EnableVgwRoutePropagation`.
@@ -13,7 +13,8 @@ from __future__ import annotations
 import ipaddress
 from typing import Any
 
-from moto.core.responses import TYPE_RESPONSE, ActionResult
+from moto.core.common_types import TYPE_RESPONSE
+from moto.core.responses import ActionResult
 from moto.core.utils import camelcase_to_underscores, method_names_from_class
 from moto.ec2.exceptions import (
     DryRunClientError,
@@ -22,12 +23,15 @@ from moto.ec2.exceptions import (
     InvalidTransitGatewayID,
     RouteAlreadyExistsError,
 )
+from moto.ec2.models.elastic_ip_addresses import ElasticAddress, ElasticAddressBackend
 from moto.ec2.models.route_tables import Route, RouteBackend
 from moto.ec2.responses import EC2Response
 
 from infra.local import ec2_facts_endpoints, ec2_facts_transit_gateway, ec2_facts_vpn
 from infra.local.ec2_facts_graft import graft, original
 
+# A range for documentation: nobody's address.
+_ELASTIC_RANGE = ipaddress.IPv4Network("192.0.2.0/24")
 _TARGETS = (
     "gateway_id",
     "instance_id",
@@ -45,6 +49,7 @@ def install() -> None:
     """Extend moto's EC2. Safe to call again; there is no way back within a process."""
     graft(Route, _RouteFacts, replaces=["state"])
     graft(RouteBackend, _RouteBackendFacts, replaces=["create_route", "replace_route"])
+    graft(ElasticAddressBackend, _ElasticAddressFacts, replaces=["allocate_address"])
     graft(EC2Response, _DryRunFacts, replaces=["call_action"])
     ec2_facts_vpn.install()
     ec2_facts_transit_gateway.install()
@@ -122,6 +127,23 @@ class _RouteBackendFacts:
             **targets,
         )
         return replaced
+
+
+class _ElasticAddressFacts:
+    def allocate_address(
+        self: Any, domain: str, address: str | None = None, tags: dict[str, str] | None = None
+    ) -> ElasticAddress:
+        """moto takes loopback addresses, which no customer gateway may have."""
+        taken = {
+            existing.public_ip
+            for backend in ec2_facts_vpn.all_ec2_backends()
+            for existing in list(backend.addresses)
+        }
+        free = (str(host) for host in _ELASTIC_RANGE.hosts() if str(host) not in taken)
+        allocated: ElasticAddress = original(ElasticAddressBackend, "allocate_address")(
+            self, domain, address or next(free), tags
+        )
+        return allocated
 
 
 class _DryRunFacts:

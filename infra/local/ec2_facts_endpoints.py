@@ -31,6 +31,7 @@ _HOSTED_ZONES = {"us-east-1": "Z7HUB22UULQXV"}
 
 
 def is_interface_endpoint(endpoint: VPCEndPoint) -> bool:
+    """Whether it has interfaces, unlike a gateway endpoint."""
     return (endpoint.vpc_endpoint_type or "").lower() == "interface"
 
 
@@ -117,6 +118,7 @@ class _BackendFacts:
 
 
 def install() -> None:
+    """Add these facts to moto."""
     graft(VPCEndPoint, _EndpointFacts, replaces=["modify"])
     graft(VPCBackend, _BackendFacts, replaces=["create_vpc_endpoint"])
 

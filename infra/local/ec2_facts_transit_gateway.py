@@ -15,7 +15,7 @@ botocore's service model `ec2` 2016-11-15.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -373,6 +373,7 @@ class _AttachmentResponseFacts:
 
 
 def install() -> None:
+    """Add these facts to moto."""
     graft(TransitGatewayAttachment, _AttachmentFacts, replaces=["association"])
     graft(
         TransitGatewayAttachmentBackend,
@@ -545,7 +546,7 @@ def _route_matches(route: TransitGatewayRoute, name: str, values: list[str]) -> 
         return any(
             getattr(attachment, attributes[name]) in values for attachment in route.attachments
         )
-    searches = {
+    searches: dict[str, Callable[[ipaddress.IPv4Network], bool]] = {
         "route-search.exact-match": lambda given: route.destination == given,
         "route-search.longest-prefix-match": lambda given: given.subnet_of(route.destination),
         "route-search.subnet-of-match": lambda given: route.destination.subnet_of(given),

@@ -170,7 +170,7 @@ def edge_router_of(connection: VPNConnection) -> EdgeRouter | None:
     return None
 
 
-def routes_learned_over(connection: VPNConnection) -> tuple[ipaddress.IPv4Network, ...]:
+def routes_learned_over(connection: Any) -> tuple[ipaddress.IPv4Network, ...]:
     """Prefixes that the connection's BGP sessions bring: none unless a tunnel is reported UP."""
     tunnels = tunnels_of(connection)
     if connection.state != "available" or connection.options["StaticRoutesOnly"]:
@@ -310,9 +310,14 @@ class _ResponseFacts:
 
 
 def install() -> None:
+    """Add these facts to moto."""
     graft(VPNConnection, _ConnectionFacts, replaces=["customer_gateway_configuration"])
     graft(VPNConnectionBackend, _BackendFacts, replaces=["create_vpn_connection"])
     graft(VPNConnections, _ResponseFacts, replaces=["create_vpn_connection"])
+
+
+def _existing_tunnels(connection: Any) -> list[Tunnel]:
+    return connection.tunnels or []
 
 
 def _configure(connection: VPNConnection, options: dict[str, Any]) -> None:
@@ -320,7 +325,7 @@ def _configure(connection: VPNConnection, options: dict[str, Any]) -> None:
         tunnel
         for backend in all_ec2_backends()
         for other in list(backend.vpn_connections.values())
-        for tunnel in other.tunnels or []
+        for tunnel in _existing_tunnels(other)
     ]
     outside = {tunnel.outside_address for tunnel in taken}
     inside = {tunnel.inside_network for tunnel in taken}

@@ -1,12 +1,12 @@
 """Errors of the embedded cloud.
 
-    EmbeddedCloudError
-    ├── UnsupportedMotoVersion   the extensions were written for other versions of moto
-    ├── CloudAlreadyRunning      moto's state is per process, so only one cloud can run in it
-    ├── WorkerStartFailed        the process that forks function workers could not start
-    └── PatchPointMissing        moto no longer has something that an extension replaces
+EmbeddedCloudError
+├── UnsupportedMotoVersion   the extensions were written for other versions of moto
+├── CloudAlreadyRunning      moto's state is per process, so only one cloud can run in it
+├── WorkerStartFailed        the process that forks function workers could not start
+└── PatchPointMissing        moto no longer has something that an extension replaces
 
-    NotEmulated (a moto ServiceException, so that an API caller sees it as an AWS error)
+NotEmulated (a moto ServiceException, so that an API caller sees it as an AWS error)
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ class EmbeddedCloudError(Exception):
 
 
 class UnsupportedMotoVersion(EmbeddedCloudError):
+    """The extensions were written for other versions of moto."""
+
     def __init__(self, found: str, supported: tuple[str, ...]) -> None:
         self.found = found
         self.supported = supported
@@ -29,17 +31,23 @@ class UnsupportedMotoVersion(EmbeddedCloudError):
 
 
 class CloudAlreadyRunning(EmbeddedCloudError):
+    """moto's state is per process, so only one cloud can run in it."""
+
     def __init__(self) -> None:
         super().__init__("an embedded cloud is already running in this process: stop it first")
 
 
 class WorkerStartFailed(EmbeddedCloudError):
+    """No process to run a function in could be started."""
+
     def __init__(self, reason: str) -> None:
         self.reason = reason
         super().__init__(f"the function worker process could not start: {reason}")
 
 
 class PatchPointMissing(EmbeddedCloudError):
+    """moto no longer has something that an extension replaces."""
+
     def __init__(self, name: str) -> None:
         self.name = name
         super().__init__(f"moto has no {name}: the extension that replaces it needs an update")

@@ -70,7 +70,9 @@ def target_kind(arn: str) -> TargetKind:
     """The kind of a target. Raises `UnsupportedTarget` for one that is not emulated."""
     parts = arn.split(":", 5)
     if len(parts) != 6:
-        raise InvalidTarget(f"Parameter {arn} is not valid. Reason: Provided Arn is not in correct format.")
+        raise InvalidTarget(
+            f"Parameter {arn} is not valid. Reason: Provided Arn is not in correct format."
+        )
     service, resource = parts[2], parts[5]
     supported = {
         "states": resource.startswith("stateMachine:"),
@@ -95,7 +97,9 @@ def validate_target(target: Mapping[str, Any]) -> None:
         raise InvalidTarget(f"RoleArn is required for target {name} ({target['Arn']}).")
     given = [field for field in ("Input", "InputPath", "InputTransformer") if target.get(field)]
     if len(given) > 1:
-        raise InvalidTarget(f"Only one of Input, InputPath, InputTransformer can be given for {name}.")
+        raise InvalidTarget(
+            f"Only one of Input, InputPath, InputTransformer can be given for {name}."
+        )
     if "Input" in target:
         _require_json(target["Input"], f"Input of target {name}")
     if "InputPath" in target:
@@ -116,6 +120,7 @@ def validate_target(target: Mapping[str, Any]) -> None:
 
 
 def retry_policy(target: Mapping[str, Any]) -> RetryPolicy:
+    """The retry policy of a target, with AWS's defaults."""
     given = target.get("RetryPolicy") or {}
     default = RetryPolicy()
     return RetryPolicy(
@@ -205,10 +210,12 @@ def _parse_path(path: str, target_id: str) -> list[str | int]:
 def _resolve(event: Any, path: str, target_id: str) -> Any:
     value = event
     for step in _parse_path(path, target_id):
-        if isinstance(step, str) and isinstance(value, Mapping) and step in value:
-            value = value[step]
-        elif isinstance(step, int) and isinstance(value, list) and step < len(value):
+        if isinstance(step, str):
+            if not isinstance(value, Mapping) or step not in value:
+                return _MISSING
             value = value[step]
         else:
-            return _MISSING
+            if not isinstance(value, list) or step >= len(value):
+                return _MISSING
+            value = value[step]
     return value

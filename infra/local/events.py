@@ -12,6 +12,7 @@ delivery more than once (nothing here loses an acknowledgement).
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import random
@@ -155,7 +156,9 @@ class EventRouter:
         """Accept one entry of a PutEvents call; returns the entry of the answer."""
         for field in ("Source", "DetailType", "Detail"):
             if not entry.get(field):
-                return _refused(f"Parameter {field} is not valid. Reason: {field} is a required argument.")
+                return _refused(
+                    f"Parameter {field} is not valid. Reason: {field} is a required argument."
+                )
         if str(entry["Source"]).startswith("aws."):
             return {
                 "ErrorCode": "NotAuthorizedForSourceException",
@@ -202,7 +205,7 @@ class EventRouter:
                 accepted_at=time.monotonic(),
             )
             self._tasks.submit(
-                f"delivery to {delivery.target_arn}", lambda d=delivery: self._deliver(d)
+                f"delivery to {delivery.target_arn}", functools.partial(self._deliver, delivery)
             )
 
     # -- faults -----------------------------------------------------------------------------------
@@ -271,7 +274,11 @@ class EventRouter:
             attributes["EXHAUSTED_RETRY_CONDITION"] = exhausted
         try:
             self._send_to_queue(
-                queue_arn, json.dumps(delivery.event), delivery.rule_arn, delivery.account_id, attributes
+                queue_arn,
+                json.dumps(delivery.event),
+                delivery.rule_arn,
+                delivery.account_id,
+                attributes,
             )
         except (DeliveryFailed, ServiceException, HTTPException) as error:
             logger.error("dead-letter queue %s refused the event: %s", queue_arn, error)
@@ -332,7 +339,9 @@ class EventRouter:
         region, account_id, name = queue_arn.split(":")[3:]
         backend = sqs_backends[account_id][region]
         if name not in backend.queues:
-            raise DeliveryFailed("NO_RESOURCE", f"queue {queue_arn} does not exist", retryable=False)
+            raise DeliveryFailed(
+                "NO_RESOURCE", f"queue {queue_arn} does not exist", retryable=False
+            )
         policy = backend.get_queue(name).policy
         statements = json.loads(policy)["Statement"] if policy else []
         if not resource_policies.allows(
@@ -372,9 +381,7 @@ def _entry_time(value: Any) -> datetime | None:
     return datetime.fromisoformat(str(value))
 
 
-def _exhausted_condition(
-    policy: RetryPolicy, retries: int, age_aws_seconds: float
-) -> str | None:
+def _exhausted_condition(policy: RetryPolicy, retries: int, age_aws_seconds: float) -> str | None:
     if retries >= policy.maximum_retry_attempts:
         return "MaximumRetryAttempts"
     if age_aws_seconds >= policy.maximum_event_age_seconds:

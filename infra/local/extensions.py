@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import moto
+from moto.apigateway.models import APIGatewayBackend
+from moto.apigateway.responses import APIGatewayResponse
 from moto.awslambda.models import LambdaBackend, LambdaFunction
 from moto.awslambda_simple.models import LambdaSimpleBackend
 from moto.cloudwatch.exceptions import ResourceNotFound
@@ -40,7 +42,15 @@ from moto.stepfunctions.parser.backend.execution import Execution
 from moto.stepfunctions.parser.models import StepFunctionsParserBackend
 from moto.stepfunctions.responses import StepFunctionResponse
 
-from infra.local import alarms, emf, event_patterns, event_targets, lambda_runtime, schedules
+from infra.local import (
+    alarms,
+    apigateway,
+    emf,
+    event_patterns,
+    event_targets,
+    lambda_runtime,
+    schedules,
+)
 from infra.local import stepfunctions as step_functions
 from infra.local.alarms import AlarmEvaluator
 from infra.local.errors import (
@@ -78,7 +88,7 @@ _installed = False
 
 def attach(cloud: RunningCloud) -> None:
     """Lead moto's methods to this cloud. Raises `CloudAlreadyRunning`."""
-    global _running  # noqa: PLW0603 - moto's state is global, so the cloud that owns it is too
+    global _running
     if _running is not None:
         raise CloudAlreadyRunning
     _running = cloud
@@ -86,13 +96,13 @@ def attach(cloud: RunningCloud) -> None:
 
 def detach() -> None:
     """Give moto its own behaviour back."""
-    global _running  # noqa: PLW0603
+    global _running
     _running = None
 
 
 def install() -> None:
     """Put the extensions into moto. Safe to call again. Raises `UnsupportedMotoVersion`."""
-    global _installed  # noqa: PLW0603
+    global _installed
     if _installed:
         return
     if moto.__version__ not in SUPPORTED_MOTO_VERSIONS:
@@ -106,12 +116,11 @@ def install() -> None:
     _extend_lambda()
     _extend_logs_and_sns()
     _extend_step_functions()
+    _extend_api_gateway()
     _installed = True
 
 
-def _wrap(
-    owner: Any, name: str, replacement: Callable[..., Any], *, alone: bool = False
-) -> None:
+def _wrap(owner: Any, name: str, replacement: Callable[..., Any], *, alone: bool = False) -> None:
     """Replace `owner.name` by `replacement(cloud, original, *its own arguments)` while a cloud runs.
 
     `alone`: the replacement wants neither the cloud nor moto's own method to exist.
@@ -159,7 +168,10 @@ def _extend_accounts() -> None:
 
 def _extend_events() -> None:
     def put_events(
-        cloud: RunningCloud, original: Original, backend: EventsBackend, events: list[dict[str, Any]]
+        cloud: RunningCloud,
+        original: Original,
+        backend: EventsBackend,
+        events: list[dict[str, Any]],
     ) -> list[dict[str, str]]:
         if not 1 <= len(events) <= _MAXIMUM_ENTRIES:
             raise ValidationException(
@@ -169,7 +181,12 @@ def _extend_events() -> None:
         return [cloud.router.put_entry(backend, entry) for entry in events]
 
     def put_rule(
-        cloud: RunningCloud, original: Original, backend: EventsBackend, name: str, *args: Any, **kwargs: Any
+        cloud: RunningCloud,
+        original: Original,
+        backend: EventsBackend,
+        name: str,
+        *args: Any,
+        **kwargs: Any,
     ) -> Rule:
         if pattern := kwargs.get("event_pattern"):
             try:
@@ -302,7 +319,9 @@ def _extend_lambda() -> None:
         if invocation.function_error is not None:
             response_headers["x-amz-function-error"] = invocation.function_error
         response_headers["x-amz-executed-version"] = invocation.executed_version
-        response_headers["x-amz-log-result"] = base64.b64encode(invocation.log_tail.encode()).decode()
+        response_headers["x-amz-log-result"] = base64.b64encode(
+            invocation.log_tail.encode()
+        ).decode()
         return invocation.payload
 
     def invoke_for_service(
@@ -488,6 +507,16 @@ def _extend_step_functions() -> None:
             )
         )
 
+    def describe_execution(
+        cloud: RunningCloud, original: Original, response: StepFunctionResponse
+    ) -> ActionResult:
+        answer = original(response)
+        execution: Any = response.stepfunction_backend.describe_execution(
+            response._get_param("executionArn")
+        )
+        step_functions.complete_description(answer.result, execution)
+        return ActionResult(answer.result)
+
     def send_task_failure(
         cloud: RunningCloud, original: Original, response: StepFunctionResponse
     ) -> EmptyResult:
@@ -514,9 +543,10 @@ def _extend_step_functions() -> None:
     _wrap(StepFunctionsParserBackend, "_get_executions", get_executions)
     _wrap(Execution, "to_history_output", to_history_output)
     _wrap(StepFunctionResponse, "get_execution_history", get_execution_history)
+    _wrap(StepFunctionResponse, "describe_execution", describe_execution)
     _wrap(StepFunctionResponse, "send_task_failure", send_task_failure)
     # Parsing is a pure function of the definition, so the cache serves moto without a cloud as well.
-    AmazonStateLanguageParser.parse = staticmethod(parse)
+    setattr(AmazonStateLanguageParser, "parse", staticmethod(parse))  # noqa: B010
     original_client_for = step_functions.replace_task_clients(client_for)
     # CloudFormation's own class reaches for the backend that only pretends to execute.
     for module in (stepfunctions_models, stepfunctions_responses):
@@ -537,3 +567,55 @@ def _with_arn(original: Original) -> Original:
         return machine.arn if attribute_name == "Arn" else original(machine, attribute_name)
 
     return get_cfn_attribute
+
+
+# -- API Gateway ------------------------------------------------------------------------------------
+
+
+def _extend_api_gateway() -> None:
+    def put_method(
+        cloud: RunningCloud,
+        original: Original,
+        backend: APIGatewayBackend,
+        api_id: str,
+        resource_id: str,
+        method_type: str,
+        authorization_type: str | None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        apigateway.validate_method(authorization_type, f"{method_type} of API {api_id}")
+        return original(
+            backend, api_id, resource_id, method_type, authorization_type, *args, **kwargs
+        )
+
+    def put_integration(
+        cloud: RunningCloud,
+        original: Original,
+        backend: APIGatewayBackend,
+        api_id: str,
+        resource_id: str,
+        method_type: str,
+        integration_type: str,
+        uri: str | None,
+        **kwargs: Any,
+    ) -> Any:
+        where = f"{method_type} of API {api_id}"
+        apigateway.validate_integration(integration_type, uri, where)
+        return original(backend, api_id, resource_id, method_type, integration_type, uri, **kwargs)
+
+    def create_rest_api(
+        cloud: RunningCloud, original: Original, response: APIGatewayResponse
+    ) -> Any:
+        """moto drops the binary media types given at creation."""
+        status, headers, body = original(response)
+        binary_types = response._get_param("binaryMediaTypes")
+        if status >= 300 or not binary_types:
+            return status, headers, body
+        api = response.backend.get_rest_api(json.loads(body)["id"])
+        api.binaryMediaTypes = list(binary_types)
+        return status, headers, json.dumps(api.to_dict())
+
+    _wrap(APIGatewayResponse, "create_rest_api", create_rest_api)
+    _wrap(APIGatewayBackend, "put_method", put_method)
+    _wrap(APIGatewayBackend, "put_integration", put_integration)

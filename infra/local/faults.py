@@ -23,6 +23,8 @@ from dataclasses import dataclass
 
 
 class FaultKind(enum.StrEnum):
+    """What can go wrong; see the module's description."""
+
     CUT = "cut"
     BLACKHOLE = "blackhole"
     SLOW = "slow"
@@ -31,6 +33,8 @@ class FaultKind(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
+    """A fault and, if it slows, by how much round trip."""
+
     kind: FaultKind
     delay_milliseconds: int = 0
 

@@ -135,7 +135,9 @@ def _endpoint_interface(backend: EC2Backend, destination: Destination) -> Any:
 def _vpc_route(backend: EC2Backend, subnet_id: str, address: ipaddress.IPv4Address) -> Any:
     """The route that the subnet's table picks: the longest prefix, even if it is a black hole."""
     subnet = _subnet(backend, subnet_id)
-    tables = [table for table in list(backend.route_tables.values()) if table.vpc_id == subnet.vpc_id]
+    tables = [
+        table for table in list(backend.route_tables.values()) if table.vpc_id == subnet.vpc_id
+    ]
     explicit = [table for table in tables if subnet_id in table._associations.values()]
     main = [table for table in tables if table.main_association_id]
     if not explicit and not main:
@@ -164,7 +166,9 @@ def _connection_towards(backend: EC2Backend, source: Any, address: ipaddress.IPv
         attachment = _vpc_attachment(backend, route.transit_gateway.id, source)
         onward = _transit_route(backend, attachment, address)
         if onward.resource_type != "vpn":
-            raise _Lost(f"the transit gateway sends {address} to {onward.resource_id}, not to a VPN")
+            raise _Lost(
+                f"the transit gateway sends {address} to {onward.resource_id}, not to a VPN"
+            )
         return backend.vpn_connections[onward.resource_id]
     if route.gateway is not None and route.gateway.id in backend.vpn_gateways:
         return _virtual_gateway_choice(backend, route.gateway.id, address)

@@ -44,6 +44,7 @@ _PARENT_CHECK_SECONDS = 1.0
 
 
 def main(arguments: list[str]) -> None:
+    """`arguments`: the connection's descriptor, and the settings as JSON."""
     connection = socket.socket(fileno=int(arguments[0]))
     settings = json.loads(arguments[1])
     parent = os.getppid()
@@ -72,7 +73,9 @@ def _load_worker_module() -> ModuleType:
 
 def _preload(modules: list[str], services: list[str]) -> None:
     for name in modules:
-        with contextlib.suppress(ModuleNotFoundError):  # a function that needs it will say so itself
+        with contextlib.suppress(
+            ModuleNotFoundError
+        ):  # a function that needs it will say so itself
             importlib.import_module(name)
     if services and "boto3" in sys.modules:
         boto3 = sys.modules["boto3"]
@@ -87,6 +90,8 @@ def _preload(modules: list[str], services: list[str]) -> None:
 
 
 class ForkServer:
+    """Forks workers on request and tells how they ended."""
+
     def __init__(self, connection: socket.socket, worker_module: ModuleType, parent: int) -> None:
         self._connection = connection
         self._worker_module = worker_module
@@ -139,7 +144,7 @@ class ForkServer:
                 status = 0
             except SystemExit as stop:
                 status = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-            except BaseException:  # nothing may return into the server's own loop
+            except BaseException:  # noqa: BLE001 - nothing may return into the server's own loop
                 sys.excepthook(*sys.exc_info())
             finally:
                 with contextlib.suppress(OSError, ValueError):

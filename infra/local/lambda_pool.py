@@ -103,10 +103,14 @@ class Answer:
 class Worker:
     """The runtime's end of one worker process."""
 
-    def __init__(self, identifier: str, spec: WorkerSpec, control: socket.socket, output: int) -> None:
+    def __init__(
+        self, identifier: str, spec: WorkerSpec, control: socket.socket, output: int
+    ) -> None:
         self.identifier = identifier
         self.spec = spec
-        self.log_stream = f"{time.strftime('%Y/%m/%d', time.gmtime())}/[{spec.function[3]}]{uuid.uuid4().hex}"
+        self.log_stream = (
+            f"{time.strftime('%Y/%m/%d', time.gmtime())}/[{spec.function[3]}]{uuid.uuid4().hex}"
+        )
         self.init_ms: float | None = None
         self.busy = True
         self.idle_since = time.monotonic()
@@ -126,9 +130,7 @@ class Worker:
         self._control.settimeout(INITIALISATION_LIMIT_SECONDS)
         self.init_ms = float(json.loads(self._read())["init_ms"])
 
-    def exchange(
-        self, head: Mapping[str, Any], event: str, timeout_seconds: float
-    ) -> Answer:
+    def exchange(self, head: Mapping[str, Any], event: str, timeout_seconds: float) -> Answer:
         """Send one invocation, return its answer. Raises `WorkerCrashed` or `WorkerTimedOut`."""
         self._control.settimeout(timeout_seconds)
         try:
@@ -241,7 +243,7 @@ class WorkerPool:
         }
         program = Path(__file__).with_name("lambda_forkserver.py")
         with theirs:
-            self._server = subprocess.Popen(
+            self._server = subprocess.Popen(  # noqa: S603 - our own program
                 [sys.executable, "-I", str(program), str(theirs.fileno()), json.dumps(settings)],
                 env=_server_environment(),
                 pass_fds=[theirs.fileno()],

@@ -112,7 +112,9 @@ class Fault:
     def __post_init__(self) -> None:
         needs_number = self.kind in (FaultKind.KILL_BEFORE_CALL, FaultKind.KILL_AFTER_CALL)
         if needs_number != (self.call_number is not None):
-            raise ValueError(f"call_number is for the *_CALL kinds, not optional there: {self.kind}")
+            raise ValueError(
+                f"call_number is for the *_CALL kinds, not optional there: {self.kind}"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +154,9 @@ class FunctionAnswers:
 
     @staticmethod
     def timed_out(request_id: str, timeout_seconds: float) -> dict[str, Any]:
-        message = f"RequestId: {request_id} Error: Task timed out after {timeout_seconds:.2f} seconds"
+        message = (
+            f"RequestId: {request_id} Error: Task timed out after {timeout_seconds:.2f} seconds"
+        )
         return {"errorType": "Sandbox.Timedout", "errorMessage": message}
 
     @staticmethod
@@ -224,8 +228,7 @@ class LambdaRuntime:
         self, account_id: str, region: str, function: str
     ) -> Sequence[Mapping[str, Any]]:
         """The statements of a function's own policy. Raises moto's error for an unknown function."""
-        statements: list[Mapping[str, Any]] = _find(account_id, region, function).policy.statements
-        return list(statements)
+        return list(_find(account_id, region, function).policy.statements)
 
     # -- invocation -------------------------------------------------------------------------------
 
@@ -252,10 +255,17 @@ class LambdaRuntime:
 
     def invoke_async(self, account_id: str, region: str, function: str, payload: str) -> None:
         """Queue an invocation, retried as AWS does. Raises moto's error for an unknown function."""
-        self._submit(_find(account_id, region, function), payload, str(uuid.uuid4()), time.monotonic(), 0)
+        self._submit(
+            _find(account_id, region, function), payload, str(uuid.uuid4()), time.monotonic(), 0
+        )
 
     def _submit(
-        self, function: LambdaFunction, payload: str, request_id: str, accepted_at: float, attempt: int
+        self,
+        function: LambdaFunction,
+        payload: str,
+        request_id: str,
+        accepted_at: float,
+        attempt: int,
     ) -> None:
         self._tasks.submit(
             f"asynchronous invocation of {function.function_name}",
@@ -263,7 +273,12 @@ class LambdaRuntime:
         )
 
     def _run_async(
-        self, function: LambdaFunction, payload: str, request_id: str, accepted_at: float, attempt: int
+        self,
+        function: LambdaFunction,
+        payload: str,
+        request_id: str,
+        accepted_at: float,
+        attempt: int,
     ) -> None:
         config = function.event_invoke_config[-1].config if function.event_invoke_config else {}
         retries = config.get("MaximumRetryAttempts")
@@ -287,7 +302,9 @@ class LambdaRuntime:
             )
             return
         condition = "RetriesExhausted" if next_attempt > retries else "EventAgeExceeded"
-        self._report_failure(function, config, payload, request_id, invocation, condition, attempt + 1)
+        self._report_failure(
+            function, config, payload, request_id, invocation, condition, attempt + 1
+        )
 
     def _report_failure(
         self,
@@ -299,10 +316,15 @@ class LambdaRuntime:
         condition: str,
         count: int,
     ) -> None:
-        destination = (config.get("DestinationConfig") or {}).get("OnFailure", {}).get("Destination")
+        destination = (
+            (config.get("DestinationConfig") or {}).get("OnFailure", {}).get("Destination")
+        )
         queue = getattr(function, "dead_letter_arn", None)
         logger.warning(
-            "asynchronous invocation of %s failed %d time(s): %s", function.function_name, count, condition
+            "asynchronous invocation of %s failed %d time(s): %s",
+            function.function_name,
+            count,
+            condition,
         )
         if destination:
             context = {
@@ -326,8 +348,14 @@ class LambdaRuntime:
                 record["responsePayload"] = json.loads(invocation.payload)
             _send_to(destination, json.dumps(record), {})
         if queue:
-            message = json.loads(invocation.payload).get("errorMessage", "") if invocation else condition
-            attributes = {"RequestID": request_id, "ErrorCode": "200", "ErrorMessage": message[:1024]}
+            message = (
+                json.loads(invocation.payload).get("errorMessage", "") if invocation else condition
+            )
+            attributes = {
+                "RequestID": request_id,
+                "ErrorCode": "200",
+                "ErrorMessage": message[:1024],
+            }
             _send_to(queue, payload, attributes)
 
     def _run(self, function: LambdaFunction, payload: str, fault: Fault | None) -> Invocation:
@@ -543,7 +571,12 @@ def sns_event(
 
 
 def log_subscription_event(
-    *, account_id: str, group: str, stream: str, filter_name: str, events: Sequence[Mapping[str, Any]]
+    *,
+    account_id: str,
+    group: str,
+    stream: str,
+    filter_name: str,
+    events: Sequence[Mapping[str, Any]],
 ) -> str:
     """What a function behind a log subscription filter receives."""
     data = {

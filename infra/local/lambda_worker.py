@@ -47,6 +47,7 @@ class InjectedFault(Exception):
 
 
 def write_frame(connection: socket.socket, body: bytes) -> None:
+    """Send one frame."""
     connection.sendall(struct.pack(">I", len(body)) + body)
 
 
@@ -100,6 +101,8 @@ def _is_below(spec: ModuleSpec, root: str) -> bool:
 
 
 class ClientIdentity:
+    """The caller's Cognito identity, which there never is here."""
+
     cognito_identity_id = None
     cognito_identity_pool_id = None
 
@@ -152,7 +155,7 @@ def serve(control: socket.socket, spec: Mapping[str, Any]) -> None:
     """Load the handler, then answer invocations until the runtime closes the connection."""
     started = time.monotonic()
     task_root: str = spec["task_root"]
-    sys.meta_path.insert(0, OwnPackagesOnly(task_root, spec["own_packages"]))  # type: ignore[arg-type]
+    sys.meta_path.insert(0, OwnPackagesOnly(task_root, spec["own_packages"]))
     sys.path.insert(0, task_root)
     os.chdir(task_root)
     request_id = _configure_root_logger()
@@ -201,7 +204,7 @@ def _load(handler: str) -> tuple[Handler | None, dict[str, Any] | None]:
         traceback.print_exc()
         message = f"Syntax error in module '{module_name}': {error}"
         return None, _error("Runtime.UserCodeSyntaxError", message, [])
-    except Exception as error:  # whatever the module's top level raises is the function's answer
+    except Exception as error:  # noqa: BLE001 - whatever the module's top level raises is the function's answer
         traceback.print_exc()
         return None, _error(type(error).__name__, str(error), _stack(error))
     function = getattr(module, function_name, None)
@@ -224,7 +227,7 @@ def _invoke(
         result = handler(event, context)
         if fault.after():
             return "hung", "null"
-    except Exception as error:  # the boundary at which AWS turns any exception into an answer
+    except Exception as error:
         own = error.__traceback__.tb_next if error.__traceback__ else None
         logging.getLogger().error(
             "%s: %s", type(error).__name__, error, exc_info=(type(error), error, own)
@@ -288,7 +291,7 @@ class FaultInvocation:
         if self._original is not None:
             from botocore.endpoint import Endpoint
 
-            Endpoint.make_request = self._original
+            setattr(Endpoint, "make_request", self._original)  # noqa: B010 - a method
             self._original = None
 
     def _arm(self) -> None:
@@ -307,7 +310,7 @@ class FaultInvocation:
                 _die()
             return answer
 
-        Endpoint.make_request = make_request
+        setattr(Endpoint, "make_request", make_request)  # noqa: B010 - a method
 
 
 def _die() -> None:

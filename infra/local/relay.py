@@ -38,6 +38,8 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 class RelayMode(enum.StrEnum):
+    """How a relay treats connections; see the module's description."""
+
     OPEN = "open"
     SILENT = "silent"
     REFUSING = "refusing"
@@ -381,9 +383,7 @@ class _Half(asyncio.Protocol):
         if self._transport is None or self._transport.is_closing():
             return
         read = (
-            not self._stalled
-            and not self._peer_is_full
-            and self._queued_bytes < _HIGH_WATER_BYTES
+            not self._stalled and not self._peer_is_full and self._queued_bytes < _HIGH_WATER_BYTES
         )
         if read and not self._transport.is_reading():
             self._transport.resume_reading()

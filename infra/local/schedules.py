@@ -17,6 +17,7 @@ from moto.events.models import Rule, events_backends
 
 from infra.local.clock import CloudClock
 from infra.local.events import EventRouter, new_event
+from infra.local.moto_state import every_backend
 
 _RATE = re.compile(r"rate\((\d+) (minute|minutes|hour|hours|day|days)\)")
 _CRON = re.compile(r"cron\((\S+) (\S+) (\S+) (\S+) (\S+) (\S+)\)")
@@ -90,7 +91,9 @@ def parse_schedule(expression: str) -> Rate | Cron:
     if cron := _CRON.fullmatch(expression):
         minutes, hours, days, months, weekdays, years = cron.groups()
         if (days == "?") == (weekdays == "?"):
-            raise InvalidSchedule(expression, "exactly one of day-of-month and day-of-week must be ?")
+            raise InvalidSchedule(
+                expression, "exactly one of day-of-month and day-of-week must be ?"
+            )
         return Cron(
             minutes=_field(expression, minutes, 0, 59),
             hours=_field(expression, hours, 0, 23),
@@ -109,7 +112,7 @@ def _field(
     for part in text.split(","):
         span, _, step_text = part.partition("/")
         step = int(step_text) if step_text.isdigit() else 1
-        if step_text and not step_text.isdigit() or step == 0:
+        if (step_text and not step_text.isdigit()) or step == 0:
             raise InvalidSchedule(expression, f"{part!r} is not a step")
         first_text, dash, last_text = span.partition("-")
         if span == "*":
@@ -175,7 +178,7 @@ class Scheduler:
 
     def _schedule_rules(self) -> dict[str, Rule]:
         rules: dict[str, Rule] = {}
-        for _, _, backend in list(events_backends.iter_backends()):
+        for backend in every_backend(events_backends):
             for rule in list(backend.event_buses["default"].rules.values()):
                 if rule.scheduled_expression and rule.state == "ENABLED":
                     rules[rule.arn] = rule

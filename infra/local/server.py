@@ -18,24 +18,22 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import boto3
 from botocore.config import Config
-from moto.core.base_backend import BackendDict
 from moto.core.config import default_user_config
-from moto.core.model_instances import reset_model_data
 from moto.iam.models import AccessKey, iam_backends
 from moto.moto_server.threaded_moto_server import ThreadedMotoServer
 
-from infra.local import extensions
+from infra.local import cloudformation, extensions, moto_state
 from infra.local import stepfunctions as step_functions
 from infra.local.alarms import AlarmEvaluator
+from infra.local.apigateway import ApiGateway
 from infra.local.background import BackgroundTasks, TaskFailure
 from infra.local.clock import CloudClock
 from infra.local.events import EventRouter
 from infra.local.extensions import RunningCloud
 from infra.local.lambda_runtime import LambdaRuntime
 from infra.local.schedules import Scheduler
-from infra.local.sides import SIDES, Side, account_of
+from infra.local.sides import SIDES, Side, account_of, connect
 
 ADDRESS = "127.0.0.1"
 OWN_PACKAGES = ("control_plane", "infra", "proxy", "state_machine")
@@ -44,6 +42,7 @@ _CONFIGURATION: Mapping[str, Mapping[str, Any]] = {
     "lambda": {"use_docker": False},
     "core": {"mock_credentials": False, "reset_boto3_session": False},
 }
+_CLIENT = Config(retries={"total_max_attempts": 2}, max_pool_connections=32)
 _DELIVERY_THREADS = 8
 _FUNCTION_THREADS = 8
 _WORKERS_PER_FUNCTION = 8
@@ -92,8 +91,7 @@ class EmbeddedCloud:
         return self
 
     def _start(self) -> None:
-        BackendDict.reset()
-        reset_model_data()
+        moto_state.reset()
         self._configure()
         self._server = _Server(self._port)
         self._undo.append(self._server.stop)
@@ -119,6 +117,10 @@ class EmbeddedCloud:
         extensions.attach(RunningCloud(self.router, self.alarms, self.lambdas, task_clients))
         self._undo.append(extensions.detach)
         self._undo.append(step_functions.stop_running_executions)
+        self.api_gateway = ApiGateway(self.lambdas, ADDRESS)
+        self.api_gateway.start()
+        self._undo.append(self.api_gateway.stop)
+        cloudformation.install(self.endpoint_url)
         _register_access_keys()
         self.lambdas.start()
         self._undo.append(self.lambdas.stop)
@@ -138,8 +140,7 @@ class EmbeddedCloud:
             client.close()
         self._clients.clear()
         if self._started:
-            BackendDict.reset()
-            reset_model_data()
+            moto_state.reset()
         self._started = False
 
     def __enter__(self) -> Self:
@@ -184,13 +185,8 @@ class EmbeddedCloud:
         with self._client_lock:
             client = self._clients.get((service, account.side))
             if client is None:
-                client = self._clients[service, account.side] = boto3.session.Session().client(
-                    service,
-                    region_name=account.region,
-                    endpoint_url=self.endpoint_url,
-                    aws_access_key_id=account.access_key_id,
-                    aws_secret_access_key=account.secret_access_key,
-                    config=Config(retries={"total_max_attempts": 2}, max_pool_connections=32),
+                client = self._clients[service, account.side] = connect(
+                    account, service, self.endpoint_url, config=_CLIENT
                 )
             return client
 
@@ -204,6 +200,10 @@ class EmbeddedCloud:
             "AWS_ACCESS_KEY_ID": account.access_key_id,
             "AWS_SECRET_ACCESS_KEY": account.secret_access_key,
         }
+
+    def api_url(self, api_id: str, stage: str) -> str:
+        """Where a stage of a REST API answers, for either side's APIs."""
+        return f"{self.api_gateway.endpoint_url}/{api_id}/{stage}"
 
     @property
     def failures(self) -> list[TaskFailure]:
@@ -234,7 +234,7 @@ class _Server(ThreadedMotoServer):
     def _server_entry(self) -> None:
         try:
             super()._server_entry()
-        except BaseException as error:  # handed to start(), on the thread that waits
+        except BaseException as error:  # noqa: BLE001 - handed to start(), on the thread that waits
             self._failure = error
             self._server_ready_event.set()
 
@@ -255,13 +255,12 @@ class _Server(ThreadedMotoServer):
 
 def _register_access_keys() -> None:
     """One IAM user per account owns its stand-in key, so that `sts get-caller-identity` answers."""
+    new_key: Any = AccessKey  # declared abstract by its base class, which moto itself ignores
     for account in SIDES:
         backend = iam_backends[account.account_id][account.partition]
         user = backend.create_user(account.region, _STAND_IN_USER)
-        key = AccessKey(user.name, prefix="LOCAL", account_id=account.account_id)
+        key = new_key(user.name, prefix="LOCAL", account_id=account.account_id)
         key.access_key_id = account.access_key_id
         key.secret_access_key = account.secret_access_key
         user.access_keys.append(key)
         backend.access_keys[account.access_key_id] = key
-
-

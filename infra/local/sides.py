@@ -8,7 +8,14 @@ scanner takes them for real ones.
 from __future__ import annotations
 
 import enum
+import threading
 from dataclasses import dataclass
+from typing import Any
+
+import boto3
+from botocore.config import Config
+
+_session_lock = threading.Lock()
 
 
 class Side(enum.StrEnum):
@@ -36,7 +43,7 @@ GOVCLOUD = SideAccount(
     region="us-gov-west-1",
     account_id="111111111111",
     access_key_id="LOCALGOVCLOUD0000000",
-    secret_access_key="stand-in-for-the-govcloud-account",
+    secret_access_key="stand-in-for-the-govcloud-account",  # noqa: S106 - opens nothing
 )
 COMMERCIAL = SideAccount(
     side=Side.COMMERCIAL,
@@ -44,7 +51,7 @@ COMMERCIAL = SideAccount(
     region="us-east-1",
     account_id="222222222222",
     access_key_id="LOCALCOMMERCIAL00000",
-    secret_access_key="stand-in-for-the-commercial-account",
+    secret_access_key="stand-in-for-the-commercial-account",  # noqa: S106 - opens nothing
 )
 SIDES = (GOVCLOUD, COMMERCIAL)
 
@@ -63,3 +70,24 @@ def account_of_region(region: str) -> SideAccount:
 def account_of_access_key(access_key_id: str) -> SideAccount:
     """The account that an access key opens; an unknown key opens the GovCloud account."""
     return COMMERCIAL if access_key_id == COMMERCIAL.access_key_id else GOVCLOUD
+
+
+def connect(
+    account: SideAccount,
+    service: str,
+    endpoint_url: str,
+    *,
+    region: str | None = None,
+    config: Config | None = None,
+) -> Any:
+    """A boto3 client with a side's stand-in key, in the side's region unless another is given."""
+    with _session_lock:  # making a client is not thread-safe; using it is
+        session: Any = boto3.session.Session()
+        return session.client(
+            service,
+            region_name=region or account.region,
+            endpoint_url=endpoint_url,
+            aws_access_key_id=account.access_key_id,
+            aws_secret_access_key=account.secret_access_key,
+            config=config,
+        )

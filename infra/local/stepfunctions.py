@@ -21,11 +21,9 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-import boto3
 from botocore.client import BaseClient
 from botocore.config import Config
 from moto.stepfunctions.exceptions import InvalidName, NameTooLongException
-from moto.stepfunctions.models import StateMachine
 from moto.stepfunctions.parser.api import ExecutionStatus
 from moto.stepfunctions.parser.asl.utils import boto_client
 from moto.stepfunctions.parser.backend.execution import Execution
@@ -35,9 +33,17 @@ from moto.stepfunctions.parser.models import (
 )
 
 from infra.local.errors import NotEmulated, PatchPointMissing
-from infra.local.sides import account_of_region
+from infra.local.moto_state import every_backend
+from infra.local.sides import account_of_region, connect
 
 _LONGEST_TASK_SECONDS = 900 + 60
+_TASK_CLIENT = Config(
+    parameter_validation=False,
+    retries={"total_max_attempts": 1},
+    connect_timeout=5,
+    read_timeout=_LONGEST_TASK_SECONDS,
+    max_pool_connections=50,
+)
 _PARSED_DEFINITIONS = 64
 _PLACEHOLDER = re.compile(r"\$\{([A-Za-z0-9_]+)\}")
 _NAME = re.compile(r"[^\s<>{}\[\]?*\"#%\\^|~`$&,;:/\x00-\x1f\x7f-\x9f]+")
@@ -83,8 +89,8 @@ def create_state_machine(
     """
     if machine_type != "STANDARD":
         raise NotEmulated(f"Step Functions workflow type {machine_type} (state machine {name})")
-    backend = stepfunctions_parser_backends[account_id][region]
-    machine: StateMachine = backend.create_state_machine(
+    backend: Any = stepfunctions_parser_backends[account_id][region]
+    machine = backend.create_state_machine(
         name=name,
         definition=substitute(definition, substitutions or {}),
         roleArn=role_arn,
@@ -116,32 +122,21 @@ class ClientCache:
     def __init__(self, endpoint_url: str) -> None:
         self._endpoint_url = endpoint_url
         self._lock = threading.Lock()
-        self._clients: dict[tuple[str, str], BaseClient] = {}
+        self._clients: dict[tuple[str, str], Any] = {}
 
-    def client_for(self, region: str, service: str, state_credentials: Any = None) -> BaseClient:
+    def client_for(self, region: str, service: str, state_credentials: Any = None) -> Any:
         """Has the signature of the interpreter's own `boto_client_for`."""
         with self._lock:
             client = self._clients.get((region, service))
             if client is None:
-                client = self._clients[region, service] = self._create(region, service)
+                client = self._clients[region, service] = connect(
+                    account_of_region(region),
+                    service,
+                    self._endpoint_url,
+                    region=region,
+                    config=_TASK_CLIENT,
+                )
             return client
-
-    def _create(self, region: str, service: str) -> BaseClient:
-        account = account_of_region(region)
-        return boto3.session.Session().client(
-            service,
-            region_name=region,
-            endpoint_url=self._endpoint_url,
-            aws_access_key_id=account.access_key_id,
-            aws_secret_access_key=account.secret_access_key,
-            config=Config(
-                parameter_validation=False,
-                retries={"total_max_attempts": 1},
-                connect_timeout=5,
-                read_timeout=_LONGEST_TASK_SECONDS,
-                max_pool_connections=50,
-            ),
-        )
 
     def close(self) -> None:
         with self._lock:
@@ -188,6 +183,14 @@ def replace_task_clients(client_for: Callable[..., BaseClient]) -> Callable[...,
     return original
 
 
+def complete_description(description: dict[str, Any], execution: Execution) -> None:
+    """Mend what moto's DescribeExecution leaves out: a text as output, the end of a timed-out execution."""
+    if execution.exec_status == ExecutionStatus.SUCCEEDED:
+        description["output"] = json.dumps(execution.output)
+    if execution.stop_date is not None:
+        description["stopDate"] = execution.stop_date
+
+
 def history_page(
     events: Sequence[Mapping[str, Any]], *, reverse: bool, limit: int, token: str | None
 ) -> dict[str, Any]:
@@ -200,13 +203,18 @@ def history_page(
     return page
 
 
+def _executions(backend: StepFunctionsParserBackend) -> list[Execution]:
+    # moto declares the executions of its backend that only pretends, and fills in the interpreter's.
+    machines: list[Any] = list(backend.state_machines)
+    return [execution for machine in machines for execution in list(machine.executions)]
+
+
 def running_executions() -> list[Execution]:
     """The executions of every account that have not ended."""
     return [
         execution
-        for _, _, backend in list(stepfunctions_parser_backends.iter_backends())
-        for machine in list(backend.state_machines)
-        for execution in list(machine.executions)
+        for backend in every_backend(stepfunctions_parser_backends)
+        for execution in _executions(backend)
         if execution.exec_status == ExecutionStatus.RUNNING
     ]
 
@@ -222,8 +230,7 @@ def started_executions(
     """Replaces the interpreter's own listing, which trips over executions that are starting."""
     return [
         execution
-        for machine in list(backend.state_machines)
-        for execution in list(machine.executions)
+        for execution in _executions(backend)
         if has_environment(execution) and status in (None, execution.exec_status)
     ]
 

@@ -121,7 +121,5 @@ def _datapoints(connection: Any, traffic: Traffic) -> list[dict[str, Any]]:
     return data
 
 
-def _datum(
-    name: str, dimensions: list[dict[str, str]], value: float, unit: str
-) -> dict[str, Any]:
+def _datum(name: str, dimensions: list[dict[str, str]], value: float, unit: str) -> dict[str, Any]:
     return {"MetricName": name, "Dimensions": dimensions, "Value": float(value), "Unit": unit}

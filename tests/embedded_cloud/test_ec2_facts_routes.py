@@ -10,7 +10,6 @@ from botocore.exceptions import ClientError
 from moto import mock_aws
 from moto.ec2.models import ec2_backends
 
-from infra.local import ec2_facts
 from infra.local.ec2_facts_endpoints import set_endpoint_state
 from infra.local.sides import COMMERCIAL
 from tests.embedded_cloud import twin_network
@@ -19,7 +18,6 @@ from tests.embedded_cloud.twin_network import ACCOUNT_ID, TwinNetwork
 
 @pytest.fixture
 def network() -> Iterator[TwinNetwork]:
-    ec2_facts.install()
     with mock_aws():
         yield twin_network.build()
 

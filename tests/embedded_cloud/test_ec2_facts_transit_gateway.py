@@ -10,7 +10,6 @@ from botocore.exceptions import ClientError
 from moto import mock_aws
 from moto.ec2.models import ec2_backends
 
-from infra.local import ec2_facts
 from infra.local.ec2_facts_vpn import TunnelStatus, tunnels_of
 from infra.local.sides import GOVCLOUD
 from tests.embedded_cloud import twin_network
@@ -21,7 +20,6 @@ ALL = [{"Name": "state", "Values": ["active", "blackhole"]}]
 
 @pytest.fixture
 def network() -> Iterator[TwinNetwork]:
-    ec2_facts.install()
     with mock_aws():
         yield twin_network.build()
 

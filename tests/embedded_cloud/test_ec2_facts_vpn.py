@@ -89,15 +89,15 @@ def test_static_connection_counts_its_route_while_down(ec2: Any, gateway_id: str
 def test_configuration_agrees_with_the_telemetry(ec2: Any, gateway_id: str) -> None:
     """The customer gateway's document has the addresses that telemetry shows, and distinct keys."""
     shown = described(ec2, connect(ec2, gateway_id))
-    root = ElementTree.fromstring(shown["CustomerGatewayConfiguration"])  # noqa: S314 - our own
+    root = ElementTree.fromstring(shown["CustomerGatewayConfiguration"])
     outside = [e.text for e in root.findall("ipsec_tunnel/vpn_gateway/tunnel_outside_address/*")]
     assert outside == [tunnel["OutsideIpAddress"] for tunnel in shown["VgwTelemetry"]]
     keys = [element.text for element in root.iter("pre_shared_key")]
     assert len(set(keys)) == 2
     options = shown["Options"]["TunnelOptions"]
-    inside = [ipaddress.ip_network(option["TunnelInsideCidr"]) for option in options]
+    inside = [ipaddress.IPv4Network(option["TunnelInsideCidr"]) for option in options]
     assert all(
-        network.prefixlen == 30 and network.subnet_of(ipaddress.ip_network("169.254.0.0/16"))
+        network.prefixlen == 30 and network.subnet_of(ipaddress.IPv4Network("169.254.0.0/16"))
         for network in inside
     )
     assert not any("PreSharedKey" in option for option in options)

@@ -105,7 +105,9 @@ def test_composite_rules(rule: str, expected: bool) -> None:
     assert parse_rule(rule).evaluate(states.get) is expected
 
 
-@pytest.mark.parametrize("rule", ["", "ALARM(a", "ALARM(a) ALARM(b)", "AND", "AT_LEAST(1, ALARM, (a))"])
+@pytest.mark.parametrize(
+    "rule", ["", "ALARM(a", "ALARM(a) ALARM(b)", "AND", "AT_LEAST(1, ALARM, (a))"]
+)
 def test_unparsable_composite_rule_is_refused(rule: str) -> None:
     """A rule that cannot be read is an error that says where."""
     with pytest.raises(InvalidAlarmRule, match="character"):

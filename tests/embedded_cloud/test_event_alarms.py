@@ -239,9 +239,7 @@ def test_composite_alarm_follows_its_children(bench: Workbench) -> None:
     child = AlarmBench(bench)
     composite = bench.name("composite")
     url, queue = bench.queue()
-    bench.rule(
-        {"Arn": queue}, EventPattern=json.dumps({"detail": {"alarmName": [composite]}})
-    )
+    bench.rule({"Arn": queue}, EventPattern=json.dumps({"detail": {"alarmName": [composite]}}))
     child.cloudwatch.put_composite_alarm(
         AlarmName=composite, AlarmRule=f'ALARM("{child.name}") AND NOT OK({child.name})'
     )

@@ -155,7 +155,10 @@ def test_permitted_function_is_invoked_with_the_event(bench: Workbench) -> None:
     ("target", "named"),
     [
         ({"Arn": "arn:aws-us-gov:kinesis:us-gov-west-1:111111111111:stream/s"}, "kinesis"),
-        ({"Arn": "arn:aws-us-gov:sqs:us-gov-west-1:111111111111:q", "EcsParameters": {}}, "EcsParameters"),
+        (
+            {"Arn": "arn:aws-us-gov:sqs:us-gov-west-1:111111111111:q", "EcsParameters": {}},
+            "EcsParameters",
+        ),
     ],
 )
 def test_target_that_is_not_emulated_is_refused(
@@ -179,7 +182,7 @@ def test_state_machine_target_needs_a_role(bench: Workbench) -> None:
 
 def test_unknown_pattern_operator_is_refused(bench: Workbench) -> None:
     """A pattern with an operator that EventBridge lacks is refused, naming the field."""
-    with pytest.raises(ClientError, match="detail.state.*unknown operator 'matches'"):
+    with pytest.raises(ClientError, match=r"detail\.state.*unknown operator 'matches'"):
         bench.rule(
             {"Arn": bench.queue()[1]},
             EventPattern=json.dumps({"detail": {"state": [{"matches": "x"}]}}),

@@ -177,7 +177,9 @@ def test_warm_worker_is_reused_until_the_function_changes(bench: Workbench) -> N
     third, _ = invoke(bench, function)
     assert third[1:] == [1, "2"]
     assert third[0] != first[0]
-    client.update_function_code(FunctionName=function, ZipFile=zipped({"app.py": "def handler(e, c): return 'new'"}))
+    client.update_function_code(
+        FunctionName=function, ZipFile=zipped({"app.py": "def handler(e, c): return 'new'"})
+    )
     assert invoke(bench, function)[0] == "new"
 
 
@@ -391,7 +393,9 @@ def test_log_subscription_invokes_its_function(bench: Workbench) -> None:
         logGroupName=group, filterName="all", filterPattern="", destinationArn=function
     )
     logs.put_log_events(
-        logGroupName=group, logStreamName="s", logEvents=[{"timestamp": int(time.time() * 1000), "message": "ike down"}]
+        logGroupName=group,
+        logStreamName="s",
+        logEvents=[{"timestamp": int(time.time() * 1000), "message": "ike down"}],
     )
     bodies: list[str] = []
 

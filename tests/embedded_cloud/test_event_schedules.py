@@ -104,9 +104,7 @@ def test_scheduled_event_has_the_documented_shape(bench: Workbench) -> None:
     assert event["detail-type"] == "Scheduled Event"
     assert event["source"] == "aws.events"
     assert event["detail"] == {}
-    assert event["resources"] == [
-        f"arn:aws-us-gov:events:us-gov-west-1:111111111111:rule/{name}"
-    ]
+    assert event["resources"] == [f"arn:aws-us-gov:events:us-gov-west-1:111111111111:rule/{name}"]
 
 
 def test_events_do_not_reach_schedule_rules(bench: Workbench) -> None:

@@ -153,7 +153,9 @@ def test_history_tells_the_states_in_order(bench: Workbench) -> None:
         executionArn=arn, PaginationConfig={"PageSize": 2}
     )
     events = [event for page in pages for event in page["events"]]
-    entered = [e["stateEnteredEventDetails"]["name"] for e in events if "stateEnteredEventDetails" in e]
+    entered = [
+        e["stateEnteredEventDetails"]["name"] for e in events if "stateEnteredEventDetails" in e
+    ]
     assert entered == ["First", "Second"]
     last = client.get_execution_history(executionArn=arn, reverseOrder=True, maxResults=1)["events"]
     assert last[0]["type"] == "ExecutionSucceeded"
@@ -197,7 +199,9 @@ def test_definition_substitutions(bench: Workbench) -> None:
         "definition": definition,
         "role_arn": "arn:aws-us-gov:iam::111111111111:role/states",
     }
-    machine = create_state_machine(name=bench.name("m"), substitutions={"Word": "hello"}, **settings)
+    machine = create_state_machine(
+        name=bench.name("m"), substitutions={"Word": "hello"}, **settings
+    )
     assert json.loads(run(bench, machine, {})["output"]) == "hello"
     with pytest.raises(MissingSubstitution, match="Word"):
         create_state_machine(name=bench.name("m"), **settings)
@@ -225,7 +229,12 @@ def test_stock_aws_cli_runs_an_execution(bench: Workbench) -> None:
         return json.loads(done.stdout)
 
     started = aws(
-        "stepfunctions", "start-execution", "--state-machine-arn", machine, "--input", '{"intent": "drill"}'
+        "stepfunctions",
+        "start-execution",
+        "--state-machine-arn",
+        machine,
+        "--input",
+        '{"intent": "drill"}',
     )
     bench.finished_executions(machine)
     described = aws(

@@ -12,6 +12,7 @@ from typing import Any
 import boto3
 from moto.ec2.models import ec2_backends
 
+from infra.local import ec2_facts
 from infra.local.dataplane import DataPath
 from infra.local.sides import COMMERCIAL, GOVCLOUD
 
@@ -60,12 +61,15 @@ class TwinNetwork:
 
 def build() -> TwinNetwork:
     """Create everything in moto. The caller is inside `mock_aws`."""
+    ec2_facts.install()
     gov: Any = boto3.client("ec2", region_name=GOVCLOUD.region)
     com: Any = boto3.client("ec2", region_name=COMMERCIAL.region)
     gov_vpc = gov.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
     functions = tuple(
         gov.create_subnet(
-            VpcId=gov_vpc, CidrBlock=f"10.0.{number}.0/24", AvailabilityZone=f"us-gov-west-1{letter}"
+            VpcId=gov_vpc,
+            CidrBlock=f"10.0.{number}.0/24",
+            AvailabilityZone=f"us-gov-west-1{letter}",
         )["Subnet"]["SubnetId"]
         for number, letter in ((1, "a"), (2, "b"))
     )

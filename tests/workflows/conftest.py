@@ -13,6 +13,7 @@ import pytest
 
 from control_plane.adapters.dynamodb import Journal, LeaseStore, LinkState
 from control_plane.domain.journal import Entry, verify
+from infra.local.dataplane import DataPlane
 from infra.local.environment import Environment
 
 POLICY = {
@@ -93,7 +94,7 @@ class Link:
 
     def fail_next(self, function: str, fault: Any, times: int = 1) -> None:
         """Make a function's next invocations fail."""
-        self.environment.embedded.lambdas.fail_next(f"twinspan-bedrock-{function}", fault, times)
+        self.environment.cloud.lambdas.fail_next(f"twinspan-bedrock-{function}", fault, times)
 
     # -- looking ----------------------------------------------------------------------------------
 
@@ -169,9 +170,9 @@ class Link:
 
     def reset(self) -> None:
         """Everything well and on tunnel-1, under the common policy."""
-        self.environment.embedded.lambdas.clear_faults()
+        self.environment.cloud.lambdas.clear_faults()
         self.environment.faults.heal("all")
-        self.environment.wait_until_whole()
+        assert self.environment.plane.wait_until(DataPlane.is_whole, 30)
         self.leases.resolve("bedrock")
         self.set_policy()
         if self.config["active_path"] != "tunnel-1":
@@ -191,4 +192,4 @@ def link(environment: Environment) -> Iterator[Link]:
     found = Link(environment)
     found.reset()
     yield found
-    assert not environment.embedded.failures
+    assert not environment.failures

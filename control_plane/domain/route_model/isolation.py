@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from control_plane.domain.route_model.addresses import Address, Prefix, is_internet_routed
 from control_plane.domain.route_model.facts import PortRange, Subnet
 from control_plane.domain.route_model.filters import CLIENT_PORTS, TCP, Packet
+from control_plane.domain.route_model.ground import INTERNET, Carry, Place
 from control_plane.domain.route_model.lookups import Lookups
 from control_plane.domain.route_model.question import SOMEWHERE
 from control_plane.domain.route_model.tables import RouteTable
 from control_plane.domain.route_model.traces import Hop, Outcome
-from control_plane.domain.route_model.walk import INTERNET, Carry, Place, Walk
+from control_plane.domain.route_model.walk import Walk
 
 
 @dataclass(frozen=True, slots=True)

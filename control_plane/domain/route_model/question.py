@@ -14,11 +14,12 @@ from control_plane.domain.route_model.facts import (
     VpnConnection,
 )
 from control_plane.domain.route_model.filters import Packet
+from control_plane.domain.route_model.ground import INTERNET, Carry, Path, Place, Stop
 from control_plane.domain.route_model.lookups import Lookups
 from control_plane.domain.route_model.reading import protocol_number
 from control_plane.domain.route_model.tables import RouteTable
 from control_plane.domain.route_model.traces import Alternative, Blocker, Outcome, Trace
-from control_plane.domain.route_model.walk import INTERNET, Carry, Path, Place, Stop, Walk
+from control_plane.domain.route_model.walk import Walk
 from control_plane.errors import PermanentError
 
 # An address of the internet at large and of an unknown site (RFC 5737, RFC 3849: documentation).

@@ -641,12 +641,18 @@ def _attachments(snapshot: Snapshot, facts: Facts) -> None:
             if str(association.get("State", "associated")).lower() != "associated":
                 table_id = None
             _put_attachment(facts, item, associated, table_id, str(item["ResourceType"]).lower())
+    # Emulators answer the calls about one type of attachment with attachments of every type.
+    listed = {one.id: one.resource_type for one in facts.attachments.values()}
     for item in snapshot.items("TransitGatewayVpcAttachments"):
         with _place("TransitGatewayVpcAttachments", item.get("TransitGatewayAttachmentId")):
+            if listed.get(item["TransitGatewayAttachmentId"], "vpc") != "vpc":
+                continue
             described = {**item, "ResourceId": item["VpcId"]}
             _put_attachment(facts, described, associated, None, "vpc")
     for item in snapshot.items("TransitGatewayPeeringAttachments"):
         with _place("TransitGatewayPeeringAttachments", item.get("TransitGatewayAttachmentId")):
+            if listed.get(item["TransitGatewayAttachmentId"], "peering") != "peering":
+                continue
             first, second = item["RequesterTgwInfo"], item["AccepterTgwInfo"]
             far_id = item.get("AccepterTransitGatewayAttachmentId")
             for here, there, attachment_id in (

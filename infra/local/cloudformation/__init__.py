@@ -11,6 +11,7 @@ the properties that are accepted and change nothing here, each with the reason.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import boto3
@@ -59,10 +60,27 @@ class LoopbackClients:
                 )
             return self._made[key]
 
+    def close(self) -> None:
+        """Close the connections."""
+        with self._lock:
+            for client in self._made.values():
+                client.close()
+            self._made.clear()
 
-def install(endpoint_url: str) -> None:
-    """Answer CloudFormation's API in this process; resources are made at `endpoint_url`."""
-    api.install(RESOURCE_TYPES, LoopbackClients(endpoint_url))
+
+def install(endpoint_url: str) -> Callable[[], None]:
+    """Answer CloudFormation's API in this process; resources are made at `endpoint_url`.
+
+    Returns what undoes it: call it when the cloud stops.
+    """
+    clients = LoopbackClients(endpoint_url)
+    undo = api.install(RESOURCE_TYPES, clients)
+
+    def uninstall() -> None:
+        undo()
+        clients.close()
+
+    return uninstall
 
 
 __all__ = [

@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, ClassVar
 
 import botocore.session
 from botocore import xform_name
@@ -27,9 +27,11 @@ from infra.local.cloudformation.errors import CloudFormationProblem
 from infra.local.cloudformation.resource_type import Registry
 from infra.local.cloudformation.stack import Change, ClientFactory, Stack, StackEngine
 from infra.local.cloudformation.template import Template
-from infra.local.errors import NotEmulated
+from infra.local.errors import NotEmulated, PatchPointMissing
 
 _SHELF = "_twinspan_stacks"
+# If moto no longer has these under these names, it no longer calls ours either.
+_REPLACED = ("create_stack", "describe_stacks", "RESPONSE_KEY_PATH_TO_TRANSFORMER")
 _NOTHING_TO_DO = (
     "The submitted information didn't contain changes. "
     "Submit different information to create a change set."
@@ -97,20 +99,49 @@ class _Setup:
 
 
 _setup: _Setup | None = None
+_undo: Callable[[], None] | None = None
 
 
-def install(types: Registry, clients: ClientFactory) -> None:
-    """Let this package answer CloudFormation's API in this process. The latest call counts."""
-    global _setup  # noqa: PLW0603  (one process serves one embedded cloud)
-    _setup = _Setup(types, clients)
-    ours = {name: member for name, member in vars(_Answers).items() if not name.startswith("__")}
-    for name, member in ours.items():
-        setattr(CloudFormationResponse, name, member)
+def install(types: Registry, clients: ClientFactory) -> Callable[[], None]:
+    """Let this package answer CloudFormation's API in this process; the result undoes that.
+
+    A further call takes the place of the one before.
+
+    Raises:
+        PatchPointMissing: if moto has no such answers to replace.
+    """
+    # moto is global to the process, so what is put into it is too.
+    global _setup, _undo  # noqa: PLW0603
+    if _undo is not None:
+        _undo()
+    members = {name: item for name, item in vars(_Answers).items() if not name.startswith("__")}
     model = botocore.session.get_session().get_service_model("cloudformation")
     for operation in model.operation_names:
-        method = xform_name(operation)
-        if method not in ours:
-            setattr(CloudFormationResponse, method, _refuse(operation))
+        members.setdefault(xform_name(operation), _refuse(operation))
+    before = {
+        name: vars(CloudFormationResponse)[name]
+        for name in members
+        if name in vars(CloudFormationResponse)
+    }
+    if missing := {*vars(_Answers)} & {*_REPLACED} - {*before}:
+        raise PatchPointMissing(f"CloudFormationResponse.{sorted(missing)[0]}")
+    _setup = _Setup(types, clients)
+    for name, member in members.items():
+        setattr(CloudFormationResponse, name, member)
+
+    def undo() -> None:
+        global _setup, _undo  # noqa: PLW0603
+        if _undo is not undo:
+            return
+        _setup = _undo = None
+        for name in members:
+            if name in before:
+                setattr(CloudFormationResponse, name, before[name])
+            else:
+                delattr(CloudFormationResponse, name)
+
+    _undo = undo
+    return undo
 
 
 def _refuse(operation: str) -> Callable[[Any], ActionResult]:
@@ -184,6 +215,9 @@ def _idle(stack: Stack) -> None:
 
 class _Answers:
     """Members copied onto moto's `CloudFormationResponse`; `self` is one of those."""
+
+    # moto turns its own objects into answers by these; here answers have AWS's shape already.
+    RESPONSE_KEY_PATH_TO_TRANSFORMER: ClassVar[dict[str, Any]] = {}
 
     def create_stack(self: Any) -> ActionResult:
         shelf, name = _shelf(self), self._get_param("StackName")

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import secrets
 import string
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 from botocore.exceptions import ClientError
 
@@ -151,7 +151,8 @@ class ApiType(ResourceType):
     gives; both as paths inside the result, or `=Property` for the value of a property. `renames`: API
     members that are called otherwise than the property. `delete_by`: parameters of the delete call;
     `@ref`, `=Property`, or an attribute's name. `name_property`: a name is generated if it is absent.
-    `updatable`: properties that `create_call` itself overwrites when called again (an upsert).
+    `afterwards`: properties that calls after the create call bring about. `upsert`: the create call, made
+    again, changes what is there.
     """
 
     name: str
@@ -170,6 +171,7 @@ class ApiType(ResourceType):
     tags: TagWriter | None = None
     name_property: str | None = None
     longest_name: int = 64
+    afterwards: frozenset[str] = frozenset()
     upsert: bool = False
 
     def complete(self, aws: Surroundings, properties: Properties) -> dict[str, Any]:
@@ -184,7 +186,7 @@ class ApiType(ResourceType):
         parameters = {
             self.renames.get(name, name): value
             for name, value in properties.items()
-            if name in self.properties and name != "Tags"
+            if name in self.properties - self.afterwards and name != "Tags"
         }
         if self.tags is not None and properties.get("Tags"):
             parameters |= self.tags(properties["Tags"])
@@ -242,8 +244,6 @@ class ApiType(ResourceType):
 class Registry:
     """The types by name."""
 
-    instances: ClassVar[dict[str, ResourceType]] = {}
-
     def __init__(self, types: Iterable[ResourceType]) -> None:
         self._types: dict[str, ResourceType] = {}
         for resource_type in types:
@@ -251,7 +251,7 @@ class Registry:
                 raise ValueError(f"{resource_type.name} is in the table twice")
             self._types[resource_type.name] = resource_type
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[ResourceType]:
         return iter(self._types.values())
 
     def named(self, name: str, where: str) -> ResourceType:

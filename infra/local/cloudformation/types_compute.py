@@ -235,10 +235,6 @@ class _Stage(ApiType):
         "ThrottlingRateLimit": "throttling/rateLimit",
     }
 
-    def parameters(self, aws: Surroundings, properties: Properties) -> dict[str, Any]:
-        own = {k: v for k, v in properties.items() if k != "MethodSettings"}
-        return super().parameters(aws, own)
-
     def after_create(self, aws: Surroundings, existing: Existing, properties: Properties) -> None:
         operations = []
         for setting in properties.get("MethodSettings", []):
@@ -424,6 +420,7 @@ COMPUTE_TYPES: tuple[ResourceType, ...] = (
         ),
         required=frozenset({"RestApiId"}),
         tags=tag_map("tags"),
+        afterwards=frozenset({"MethodSettings"}),
         name_property="StageName",
         delete_call="delete_stage",
         delete_by={"restApiId": "=RestApiId", "stageName": "@ref"},

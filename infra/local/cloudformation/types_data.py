@@ -18,12 +18,8 @@ from infra.local.cloudformation.shapes import is_true
 
 
 class _Table(ApiType):
-    _AFTERWARDS = ("PointInTimeRecoverySpecification", "TimeToLiveSpecification")
-
     def parameters(self, aws: Surroundings, properties: Properties) -> dict[str, Any]:
-        parameters = super().parameters(
-            aws, {k: v for k, v in properties.items() if k not in self._AFTERWARDS}
-        )
+        parameters = super().parameters(aws, properties)
         encryption = parameters.get("SSESpecification")
         if encryption is not None:
             encryption = dict(encryption)
@@ -55,7 +51,7 @@ class _Table(ApiType):
         self, aws: Surroundings, existing: Existing, old: Properties, new: Properties
     ) -> Existing | None:
         changed = {name for name in self.properties if old.get(name) != new.get(name)}
-        if changed - {"DeletionProtectionEnabled", *self._AFTERWARDS}:
+        if changed - {"DeletionProtectionEnabled", *self.afterwards}:
             return None
         if "DeletionProtectionEnabled" in changed:
             aws.call(
@@ -65,7 +61,7 @@ class _Table(ApiType):
                 DeletionProtectionEnabled=is_true(new.get("DeletionProtectionEnabled", False)),
             )
         self.after_create(
-            aws, existing, {k: v for k, v in new.items() if k in changed & {*self._AFTERWARDS}}
+            aws, existing, {k: v for k, v in new.items() if k in changed & self.afterwards}
         )
         return existing
 
@@ -360,6 +356,7 @@ DATA_TYPES: tuple[ResourceType, ...] = (
             }
         ),
         required=frozenset({"KeySchema"}),
+        afterwards=frozenset({"PointInTimeRecoverySpecification", "TimeToLiveSpecification"}),
         tags=tag_list(),
         name_property="TableName",
         longest_name=255,

@@ -7,7 +7,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
+
+from moto.iam.aws_managed_policies import aws_managed_policies_data
+from moto.iam.models import AWSManagedPolicy, iam_backends
 
 from infra.local.cloudformation.errors import UnsupportedByEmbeddedCloud
 from infra.local.cloudformation.resource_type import (
@@ -18,6 +22,24 @@ from infra.local.cloudformation.resource_type import (
     Surroundings,
     tag_list,
 )
+
+
+@lru_cache(maxsize=1)
+def _aws_policies() -> dict[str, Any]:
+    policies: dict[str, Any] = json.loads(aws_managed_policies_data)
+    return policies
+
+
+def _provide_aws_policy(aws: Surroundings, arn: str) -> None:
+    """AWS's own policies are in every account; moto, unless told to load them all, has none."""
+    backend = iam_backends[aws.account_id][aws.partition]
+    _, _, path = arn.partition(":iam::aws:policy/")
+    name = path.rpartition("/")[2]
+    if path and arn not in backend.managed_policies and name in _aws_policies():
+        policy = AWSManagedPolicy.from_data(
+            name, aws.account_id, aws.region, _aws_policies()[name]
+        )
+        backend.managed_policies[policy.arn] = policy
 
 
 class _Principal(ApiType):
@@ -33,10 +55,6 @@ class _Principal(ApiType):
     def _who(self, existing: Existing) -> dict[str, str]:
         return {f"{self.kind.capitalize()}Name": existing.physical_id}
 
-    def parameters(self, aws: Surroundings, properties: Properties) -> dict[str, Any]:
-        own = {k: v for k, v in properties.items() if k not in ("Policies", "ManagedPolicyArns")}
-        return super().parameters(aws, own)
-
     def after_create(self, aws: Surroundings, existing: Existing, properties: Properties) -> None:
         who = self._who(existing)
         for policy in properties.get("Policies", []):
@@ -48,6 +66,7 @@ class _Principal(ApiType):
                 **who,
             )
         for arn in properties.get("ManagedPolicyArns", []):
+            _provide_aws_policy(aws, arn)
             aws.call("iam", f"attach_{self.kind}_policy", PolicyArn=arn, **who)
 
     def update(
@@ -184,6 +203,7 @@ IDENTITY_TYPES: tuple[ResourceType, ...] = (
         ),
         required=frozenset({"AssumeRolePolicyDocument"}),
         tags=tag_list(),
+        afterwards=frozenset({"ManagedPolicyArns", "Policies"}),
         name_property="RoleName",
         delete_call="delete_role",
         delete_by={"RoleName": "@ref"},
@@ -199,6 +219,7 @@ IDENTITY_TYPES: tuple[ResourceType, ...] = (
             {"ManagedPolicyArns", "Path", "PermissionsBoundary", "Policies", "Tags", "UserName"}
         ),
         tags=tag_list(),
+        afterwards=frozenset({"ManagedPolicyArns", "Policies"}),
         name_property="UserName",
         delete_call="delete_user",
         delete_by={"UserName": "@ref"},

@@ -6,7 +6,6 @@ and shown, and a stock client reads them, but no packet is judged by them.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from typing import Any
 
@@ -137,17 +136,10 @@ class _SecurityGroup(ApiType):
                     IpPermissions=[_permission(rule, "DestinationSecurityGroupId")],
                 )
 
-    def parameters(self, aws: Surroundings, properties: Properties) -> dict[str, Any]:
-        parameters = super().parameters(aws, properties)
-        for name in ("SecurityGroupIngress", "SecurityGroupEgress"):
-            parameters.pop(name, None)
-        return parameters
-
     def update(
         self, aws: Surroundings, existing: Existing, old: Properties, new: Properties
     ) -> Existing | None:
-        rules = {"SecurityGroupIngress", "SecurityGroupEgress"}
-        if any(old.get(name) != new.get(name) for name in self.properties - rules):
+        if any(old.get(name) != new.get(name) for name in self.properties - self.afterwards):
             return None
         group_id = existing.physical_id
         for rule in old.get("SecurityGroupIngress", []):
@@ -214,16 +206,30 @@ class _NetworkInterface(ApiType):
             )
 
 
+class _LaunchTemplate(ApiType):
+    def update(
+        self, aws: Surroundings, existing: Existing, old: Properties, new: Properties
+    ) -> Existing | None:
+        if old.get("LaunchTemplateName") != new.get("LaunchTemplateName"):
+            return None
+        answer = aws.shaped_call(
+            "ec2",
+            "create_launch_template_version",
+            {
+                "LaunchTemplateId": existing.physical_id,
+                "LaunchTemplateData": new["LaunchTemplateData"],
+            },
+        )
+        latest = answer["LaunchTemplateVersion"]["VersionNumber"]
+        attributes = {**existing.attributes, "LatestVersionNumber": latest}
+        return Existing(existing.physical_id, attributes)
+
+
 class _Instance(ApiType):
     def parameters(self, aws: Surroundings, properties: Properties) -> dict[str, Any]:
         parameters = super().parameters(aws, properties)
-        if "UserData" in parameters:
-            # boto3 encodes it; in the template it is encoded already.
-            parameters["UserData"] = base64.b64decode(parameters["UserData"]).decode()
         if "IamInstanceProfile" in parameters:
             parameters["IamInstanceProfile"] = {"Name": parameters["IamInstanceProfile"]}
-        if "Monitoring" in parameters:
-            parameters["Monitoring"] = {"Enabled": is_true(parameters["Monitoring"])}
         return parameters | {"MinCount": 1, "MaxCount": 1}
 
     def delete(self, aws: Surroundings, existing: Existing, properties: Properties) -> None:
@@ -295,7 +301,7 @@ NETWORK_TYPES: tuple[ResourceType, ...] = (
         attributes={"VpcId": "VpcId", "CidrBlock": "CidrBlock"},
         properties=frozenset({"CidrBlock", "Tags", "EnableDnsSupport", "EnableDnsHostnames"}),
         required=frozenset({"CidrBlock"}),
-        renames={},
+        afterwards=frozenset({"EnableDnsSupport", "EnableDnsHostnames"}),
         tags=tag_specification("vpc"),
         delete_call="delete_vpc",
         delete_by={"VpcId": "@ref"},
@@ -316,6 +322,7 @@ NETWORK_TYPES: tuple[ResourceType, ...] = (
             {"AvailabilityZone", "CidrBlock", "MapPublicIpOnLaunch", "Tags", "VpcId"}
         ),
         required=frozenset({"CidrBlock", "VpcId"}),
+        afterwards=frozenset({"MapPublicIpOnLaunch"}),
         tags=tag_specification("subnet"),
         delete_call="delete_subnet",
         delete_by={"SubnetId": "@ref"},
@@ -376,6 +383,7 @@ NETWORK_TYPES: tuple[ResourceType, ...] = (
         ),
         required=frozenset({"GroupDescription", "VpcId"}),
         renames={"GroupDescription": "Description"},
+        afterwards=frozenset({"SecurityGroupEgress", "SecurityGroupIngress"}),
         name_property="GroupName",
         longest_name=255,
         tags=tag_specification("security-group"),
@@ -400,9 +408,28 @@ NETWORK_TYPES: tuple[ResourceType, ...] = (
         ),
         required=frozenset({"SubnetId"}),
         renames={"GroupSet": "Groups"},
+        afterwards=frozenset({"SourceDestCheck"}),
         tags=tag_specification("network-interface"),
         delete_call="delete_network_interface",
         delete_by={"NetworkInterfaceId": "@ref"},
+    ),
+    _LaunchTemplate(
+        name="AWS::EC2::LaunchTemplate",
+        service="ec2",
+        create_call="create_launch_template",
+        result="LaunchTemplate",
+        ref="LaunchTemplateId",
+        attributes={
+            "DefaultVersionNumber": "DefaultVersionNumber",
+            "LatestVersionNumber": "LatestVersionNumber",
+            "LaunchTemplateId": "LaunchTemplateId",
+        },
+        properties=frozenset({"LaunchTemplateData", "LaunchTemplateName"}),
+        required=frozenset({"LaunchTemplateData"}),
+        name_property="LaunchTemplateName",
+        longest_name=128,
+        delete_call="delete_launch_template",
+        delete_by={"LaunchTemplateId": "@ref"},
     ),
     ApiType(
         name="AWS::EC2::EIP",
@@ -439,18 +466,12 @@ NETWORK_TYPES: tuple[ResourceType, ...] = (
                 "IamInstanceProfile",
                 "ImageId",
                 "InstanceType",
+                "LaunchTemplate",
                 "MetadataOptions",
-                "Monitoring",
                 "NetworkInterfaces",
                 "Tags",
-                "UserData",
             }
         ),
-        no_effect={
-            "BlockDeviceMappings": "no instance runs, so it has no disk to encrypt",
-            "PropagateTagsToVolumeOnCreation": "no instance runs, so it has no volume",
-        },
-        required=frozenset({"ImageId", "InstanceType"}),
         tags=tag_specification("instance"),
         delete_call="terminate_instances",
         delete_by={},

@@ -1,0 +1,269 @@
+"""Everything at once: the embedded cloud, the deployed link, its network, Bedrock's stand-in, the proxy.
+
+`Environment` is what the demo, the scenario tests and `python -m infra.local up` run. It deploys the
+project's own templates with the project's own deployment, then starts the proxy's own server in its own
+process with the environment that the deployed proxy function has.
+
+AWS's timers start only when the tunnels are up: alarms on a half-built network would call the control
+plane to it.
+
+Not guaranteed: nothing is kept from one environment to the next, and one process runs one at a time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import shutil
+import socket
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from moto.iam.models import iam_backends
+
+from infra.deploy import Deployment
+from infra.local import cloudformation
+from infra.local.background import BackgroundTasks
+from infra.local.bedrock import BedrockStandIn
+from infra.local.bedrock_signature import Callers
+from infra.local.clock import CloudClock
+from infra.local.dataplane import DataPath, DataPlane
+from infra.local.errors import EmbeddedCloudError
+from infra.local.faults import Faults
+from infra.local.server import EmbeddedCloud
+from infra.local.sides import COMMERCIAL, Side
+from infra.local.telemetry import DETECTION_AWS_SECONDS
+from infra.local.tether import Child
+
+SECONDS_PER_MINUTE = 3.0
+_READY_SECONDS = 30.0
+_POLL_SECONDS = 0.05
+_LAST_LINES = 20
+
+
+class NotReady(EmbeddedCloudError):
+    """A part of the environment did not come up; the text says which and what it last said."""
+
+
+class Environment:
+    """A running link on this machine; a context manager.
+
+    `policy`: the link's policy document, or parts of it; the deployment's defaults otherwise.
+    `seconds_per_minute`: real seconds that AWS's minute takes. `detection_aws_seconds`: how long AWS takes
+    to notice a dead tunnel, in AWS's time. `log_directory` gets a file per function and one of the proxy;
+    without it they are gone with the environment.
+
+    Attributes: `link_id`, `endpoint_url` (the AWS APIs), `proxy_url`, `state_machine_arn`, `faults`,
+    `bedrock` (`behaviour`, `served`), `plane` (relays and their counters), `cloud`, `deployment`.
+    """
+
+    def __init__(
+        self,
+        *,
+        link_id: str = "bedrock",
+        policy: Mapping[str, Any] | None = None,
+        seconds_per_minute: float = SECONDS_PER_MINUTE,
+        detection_aws_seconds: float = DETECTION_AWS_SECONDS,
+        log_directory: Path | None = None,
+    ) -> None:
+        self.link_id = link_id
+        self.seconds_per_minute = seconds_per_minute
+        self._policy = policy
+        self._clock = CloudClock(seconds_per_minute)
+        self._detection_aws_seconds = detection_aws_seconds
+        self._log_directory = log_directory
+        self._parts = contextlib.ExitStack()
+
+    def start(self) -> Self:
+        """Bring everything up, or nothing. Raises `NotReady` and what the deployment raises."""
+        with contextlib.ExitStack() as parts:
+            self._start(parts)
+            self._parts = parts.pop_all()
+        return self
+
+    def stop(self) -> None:
+        """Take everything down. Safe to call twice."""
+        self._parts.close()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def _start(self, parts: contextlib.ExitStack) -> None:
+        logs = self._log_directory or Path(tempfile.mkdtemp(prefix="twinspan-"))
+        if self._log_directory is None:
+            parts.callback(shutil.rmtree, logs, ignore_errors=True)
+        self.cloud = parts.enter_context(
+            EmbeddedCloud(clock=self._clock, log_directory=logs, timers=False)
+        )
+        self.endpoint_url = self.cloud.endpoint_url
+        cloudformation.install(self.endpoint_url)
+        self.bedrock = BedrockStandIn(Callers(COMMERCIAL.region, _commercial_secret_key))
+        self.bedrock.start()
+        parts.callback(self.bedrock.stop)
+        self.plane = DataPlane(
+            self.bedrock.address, self._clock, detection_aws_seconds=self._detection_aws_seconds
+        )
+        self.plane.start()
+        parts.callback(self.plane.stop)
+        self.deployment = self._deploy()
+        self.state_machine_arn = self.deployment.state_machine_arn
+        self._connect_network()
+        self._start_timers(parts)
+        self._start_proxy(parts, logs)
+
+    def _deploy(self) -> Deployment:
+        raise NotImplementedError
+
+    def _connect_network(self) -> None:
+        if not self.plane.wait_until(DataPlane.tunnels_are_up, _READY_SECONDS):
+            raise NotReady(f"the VPN tunnels did not come up: {self.plane.failures}")
+        topology = self.topology()
+        functions = tuple(topology["sides"][Side.GOVCLOUD]["subnet_ids"])
+        self.plane.attach(
+            DataPath(
+                name=path["name"],
+                source_subnet_ids=functions,
+                vpn_connection_id=path.get("vpn_connection_id"),
+                vpc_endpoint_id=path.get("vpc_endpoint_id"),
+                endpoint_subnet_id=path.get("endpoint_subnet_id"),
+            )
+            for path in topology["paths"]
+        )
+        if not self.plane.wait_until(DataPlane.is_whole, _READY_SECONDS):
+            reasons = {report.name: report.reason for report in self.plane.reports()}
+            raise NotReady(f"the deployed network does not carry: {reasons}")
+
+    def _start_timers(self, parts: contextlib.ExitStack) -> None:
+        self._timers = BackgroundTasks("aws-timers", workers=1)
+        self._timers.start()
+        parts.callback(self._timers.stop)
+        alarms, scheduler = self.cloud.alarms, self.cloud.scheduler
+        self._timers.every(alarms.tick_seconds, "alarm evaluation", alarms.run_due)
+        self._timers.every(scheduler.tick_seconds, "schedules", scheduler.run_due)
+
+    def _start_proxy(self, parts: contextlib.ExitStack, logs: Path) -> None:
+        function = self.client("lambda").get_function_configuration(
+            FunctionName=f"twinspan-{self.link_id}-proxy"
+        )
+        port = _free_port()
+        self.proxy_url = f"http://127.0.0.1:{port}"
+        proxy = Child(
+            "proxy.server",
+            ["--port", str(port)],
+            {
+                "PATH": os.environ.get("PATH", os.defpath),
+                **function["Environment"]["Variables"],
+                **self.cloud.environment(Side.GOVCLOUD),
+                # The caller's signature is API Gateway's business, which is not in front of this server.
+                "TWINSPAN_ALLOW_ANONYMOUS": "true",
+            },
+            logs / "proxy.log",
+        )
+        parts.callback(proxy.stop)
+        deadline = time.monotonic() + _READY_SECONDS
+        while not _answers(port):
+            if proxy.exit_code is not None or time.monotonic() > deadline:
+                lines = proxy.log_file.read_text(errors="replace").splitlines()[-_LAST_LINES:]
+                raise NotReady("the proxy did not come up:\n" + "\n".join(lines))
+            time.sleep(_POLL_SECONDS)
+
+    # -- use --------------------------------------------------------------------------------------
+
+    @property
+    def faults(self) -> Faults:
+        """What can be broken and mended."""
+        return self.plane.faults
+
+    @property
+    def failures(self) -> list[Exception]:
+        """Defects of the environment itself that its threads met; empty when all is well."""
+        return [
+            *(failure.error for failure in self.cloud.failures),
+            *(failure.error for failure in self._timers.failures),
+            *self.plane.failures,
+        ]
+
+    def client(self, service: str, side: Side | str = Side.GOVCLOUD) -> Any:
+        """A boto3 client of a side's account; safe to share between threads."""
+        return self.cloud.client(service, side)
+
+    def exports(self, side: Side | str = Side.GOVCLOUD) -> dict[str, str]:
+        """Environment variables with which the AWS CLI, boto3 and `twinspan` use this environment."""
+        return {
+            **self.cloud.environment(side),
+            "TWINSPAN_LINK": self.link_id,
+            "TWINSPAN_PROXY_URL": self.proxy_url,
+            "TWINSPAN_STATE_MACHINE_ARN": self.state_machine_arn,
+        }
+
+    def routing_config(self) -> dict[str, Any]:
+        """What is published."""
+        return self._parameter("routing-config")
+
+    def topology(self) -> dict[str, Any]:
+        """What was deployed."""
+        return self._parameter("topology")
+
+    def executions(self) -> list[dict[str, Any]]:
+        """The remediation workflow's executions as `ListExecutions` shows them, newest first."""
+        pages = self.client("stepfunctions").get_paginator("list_executions")
+        return [
+            execution
+            for page in pages.paginate(stateMachineArn=self.state_machine_arn)
+            for execution in page["executions"]
+        ]
+
+    def status(self) -> dict[str, Any]:
+        """Config, paths with their tunnels and traffic, and faults in force; JSON-shaped."""
+        config = self.routing_config()
+        return {
+            "generation": config["generation"],
+            "active_path": config["active_path"],
+            "paths": [asdict(report) for report in self.plane.reports()],
+            "faults": {target: str(fault) for target, fault in self.faults.in_force().items()},
+        }
+
+    def _parameter(self, document: str) -> dict[str, Any]:
+        answer = self.client("ssm").get_parameter(Name=f"/twinspan/{self.link_id}/{document}")
+        return dict(json.loads(answer["Parameter"]["Value"]))
+
+
+def _commercial_secret_key(access_key_id: str) -> str | None:
+    """The secret of an access key of the commercial account, the deployment's own user included."""
+    keys = iam_backends[COMMERCIAL.account_id][COMMERCIAL.partition].access_keys
+    key = keys.get(access_key_id)
+    return key.secret_access_key if key is not None and key.status == "Active" else None
+
+
+def _free_port() -> int:
+    # The port could be taken before the proxy binds it; then the proxy says so and `NotReady` is raised.
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _answers(port: int) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2.0)
+    try:
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()

@@ -1,0 +1,277 @@
+"""One CloudFormation stack: planned as a change set, carried out, followed to its end.
+
+Creating and updating take the same road, so running it again continues or changes nothing. When a stack
+fails, the error names the resource and the reason that CloudFormation gave first, not the cancellations
+that followed from it.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+MAXIMUM_BODY_BYTES = 51_200
+CAPABILITIES = ("CAPABILITY_IAM", "CAPABILITY_NAMED_IAM")
+_CANCELLED = "cancelled"
+
+
+class StackError(Exception):
+    """A stack is not in the state that was asked for."""
+
+
+class StackFailed(StackError):
+    """CloudFormation gave up. `resource` is the logical id that failed first, if one did."""
+
+    def __init__(self, stack: str, status: str, resource: str | None, reason: str) -> None:
+        self.stack, self.status, self.resource, self.reason = stack, status, resource, reason
+        what = f"resource {resource}" if resource else "the stack"
+        super().__init__(f"stack {stack} is {status}: {what}: {reason}")
+
+
+class StackBusy(StackError):
+    """Another operation on the stack is under way, or one ended so that a person has to look."""
+
+    def __init__(self, stack: str, status: str) -> None:
+        self.stack, self.status = stack, status
+        super().__init__(f"stack {stack} is {status}: cannot be changed now")
+
+
+class StackTimedOut(StackError):
+    """The operation goes on at AWS; running the deployment again picks it up."""
+
+    def __init__(self, stack: str, status: str, seconds: float) -> None:
+        self.stack, self.status = stack, status
+        super().__init__(f"stack {stack} is still {status} after {seconds:.0f} s")
+
+
+@dataclass(frozen=True, slots=True)
+class StackSource:
+    """What a stack is to be: either `body` or, for a template beyond 51,200 bytes, `url`."""
+
+    name: str
+    parameters: Mapping[str, str]
+    body: str | None = None
+    url: str | None = None
+    tags: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedChange:
+    """One resource of a change set. `replacement` is `True`, `False`, `Conditional` or unknown."""
+
+    action: str
+    logical_id: str
+    type_name: str
+    replacement: str | None
+    properties: tuple[str, ...]
+
+    def __str__(self) -> str:
+        replaced = " (replaced)" if self.replacement == "True" else ""
+        properties = f": {', '.join(self.properties)}" if self.action == "Modify" else ""
+        return f"{self.action:<6} {self.logical_id} {self.type_name}{replaced}{properties}"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A change set that waits to be carried out; `change_set_id` is None when nothing would change."""
+
+    stack: str
+    changes: tuple[PlannedChange, ...]
+    change_set_id: str | None
+    creates: bool
+
+
+class Stacks:
+    """The stacks of one account and region.
+
+    `client` is a CloudFormation client, `poll_seconds` the time between two looks at an operation.
+    """
+
+    def __init__(
+        self, client: Any, poll_seconds: float = 5.0, timeout_seconds: float = 3600.0
+    ) -> None:
+        self._client = client
+        self._poll_seconds = poll_seconds
+        self._timeout_seconds = timeout_seconds
+
+    def describe(self, name: str) -> dict[str, Any] | None:
+        """The stack as AWS describes it, or None if there is none."""
+        try:
+            stacks: list[dict[str, Any]] = self._client.describe_stacks(StackName=name)["Stacks"]
+        except ClientError as error:
+            if "does not exist" in str(error):
+                return None
+            raise
+        return stacks[0]
+
+    def outputs(self, name: str) -> dict[str, str] | None:
+        """The stack's outputs, or None if there is no finished stack."""
+        stack = self.describe(name)
+        if stack is None or stack["StackStatus"] == "REVIEW_IN_PROGRESS":
+            return None
+        return {item["OutputKey"]: item["OutputValue"] for item in stack.get("Outputs", [])}
+
+    def deploy(self, source: StackSource, report: Callable[[str], None]) -> dict[str, str]:
+        """Bring the stack to its source; returns its outputs.
+
+        Raises:
+            StackError: with the stack, and for a failure the resource and the reason.
+        """
+        plan = self.plan(source)
+        if plan.change_set_id is None:
+            report(f"stack {source.name}: nothing to change")
+        else:
+            report(f"stack {source.name}: {_counted(plan)}")
+            self.execute(plan)
+        outputs = self.outputs(source.name)
+        assert outputs is not None, "a stack that was deployed can be described"
+        return outputs
+
+    def plan(self, source: StackSource) -> Plan:
+        """Work out what would change. Waits for an operation that is under way.
+
+        A stack that failed to be created holds nothing and is deleted first, as AWS demands.
+        """
+        stack = self.describe(source.name)
+        if stack is not None and stack["StackStatus"].endswith("_IN_PROGRESS"):
+            if stack["StackStatus"] != "REVIEW_IN_PROGRESS":
+                stack = self._settled(source.name)
+        status = stack["StackStatus"] if stack else None
+        if status in ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "DELETE_FAILED"):
+            self.delete(source.name)
+            status = None
+        creates = status in (None, "REVIEW_IN_PROGRESS")
+        if not creates and not str(status).endswith("_COMPLETE"):
+            raise StackBusy(source.name, str(status))
+        arguments: dict[str, Any] = {
+            "StackName": source.name,
+            "ChangeSetName": f"twinspan-{uuid.uuid4().hex[:16]}",
+            "ChangeSetType": "CREATE" if creates else "UPDATE",
+            "Capabilities": list(CAPABILITIES),
+            "Parameters": [
+                {"ParameterKey": key, "ParameterValue": value}
+                for key, value in sorted(source.parameters.items())
+            ],
+            "Tags": [{"Key": k, "Value": v} for k, v in sorted((source.tags or {}).items())],
+        }
+        if source.url is not None:
+            arguments["TemplateURL"] = source.url
+        else:
+            arguments["TemplateBody"] = source.body
+        change_set_id = self._client.create_change_set(**arguments)["Id"]
+        described = self._change_set(source.name, change_set_id)
+        if described["Status"] == "FAILED":
+            self._client.delete_change_set(ChangeSetName=change_set_id)
+            reason = described.get("StatusReason", "")
+            if "didn't contain changes" in reason or "No updates" in reason:
+                return Plan(source.name, (), None, creates)
+            raise StackFailed(source.name, "not changed", None, reason)
+        changes = tuple(_planned(item["ResourceChange"]) for item in described["Changes"])
+        return Plan(source.name, changes, change_set_id, creates)
+
+    def discard(self, plan: Plan) -> None:
+        """Drop a plan that is not to be carried out, and the empty stack that it made."""
+        if plan.change_set_id is not None:
+            self._client.delete_change_set(ChangeSetName=plan.change_set_id)
+        if plan.creates:
+            self._client.delete_stack(StackName=plan.stack)
+
+    def execute(self, plan: Plan) -> None:
+        """Carry out a plan and wait for its end."""
+        before = self._last_event_id(plan.stack)
+        self._client.execute_change_set(ChangeSetName=plan.change_set_id)
+        wanted = "CREATE_COMPLETE" if plan.creates else "UPDATE_COMPLETE"
+        stack = self._settled(plan.stack)
+        if stack["StackStatus"] != wanted:
+            raise self._failure(plan.stack, stack, before)
+
+    def delete(self, name: str) -> None:
+        """Delete a stack and wait; no error if there is none."""
+        stack = self.describe(name)
+        if stack is None:
+            return
+        stack_id, before = stack["StackId"], self._last_event_id(name)
+        self._client.delete_stack(StackName=name)
+        stack = self._settled(stack_id)
+        if stack["StackStatus"] != "DELETE_COMPLETE":
+            raise self._failure(name, stack, before)
+
+    def _change_set(self, stack: str, change_set_id: str) -> dict[str, Any]:
+        deadline = time.monotonic() + self._timeout_seconds
+        while True:
+            pages, arguments = [], {"ChangeSetName": change_set_id}
+            while True:
+                page = self._client.describe_change_set(**arguments)
+                pages += page.get("Changes", [])
+                if not page.get("NextToken"):
+                    break
+                arguments["NextToken"] = page["NextToken"]
+            if page["Status"] in ("CREATE_COMPLETE", "FAILED"):
+                return {**page, "Changes": pages}
+            if time.monotonic() >= deadline:
+                raise StackTimedOut(stack, page["Status"], self._timeout_seconds)
+            time.sleep(self._poll_seconds)
+
+    def _settled(self, name_or_id: str) -> dict[str, Any]:
+        deadline = time.monotonic() + self._timeout_seconds
+        while True:
+            stack: dict[str, Any] = self._client.describe_stacks(StackName=name_or_id)["Stacks"][0]
+            if not stack["StackStatus"].endswith("_IN_PROGRESS"):
+                return stack
+            if time.monotonic() >= deadline:
+                raise StackTimedOut(name_or_id, stack["StackStatus"], self._timeout_seconds)
+            time.sleep(self._poll_seconds)
+
+    def _last_event_id(self, name: str) -> str | None:
+        events = self._client.describe_stack_events(StackName=name)["StackEvents"]
+        return events[0]["EventId"] if events else None
+
+    def _failure(self, name: str, stack: Mapping[str, Any], before: str | None) -> StackFailed:
+        """The first thing that failed since the event `before`."""
+        newer: list[dict[str, Any]] = []
+        for page in self._client.get_paginator("describe_stack_events").paginate(
+            StackName=stack["StackId"]
+        ):
+            for event in page["StackEvents"]:
+                if event["EventId"] == before:
+                    break
+                newer.append(event)
+            else:
+                continue
+            break
+        for event in reversed(newer):
+            reason = event.get("ResourceStatusReason", "")
+            if event["ResourceStatus"].endswith("_FAILED") and _CANCELLED not in reason:
+                is_stack = event["PhysicalResourceId"] == stack["StackId"]
+                resource = None if is_stack else event["LogicalResourceId"]
+                return StackFailed(name, stack["StackStatus"], resource, reason)
+        for event in reversed(newer):
+            if "ROLLBACK_IN_PROGRESS" in event["ResourceStatus"]:
+                reason = event.get("ResourceStatusReason", "")
+                return StackFailed(name, stack["StackStatus"], None, reason)
+        reason = stack.get("StackStatusReason") or "CloudFormation gave no reason"
+        return StackFailed(name, stack["StackStatus"], None, reason)
+
+
+def _planned(change: Mapping[str, Any]) -> PlannedChange:
+    names = (item.get("Target", {}).get("Name") for item in change.get("Details", []))
+    return PlannedChange(
+        action=change["Action"],
+        logical_id=change["LogicalResourceId"],
+        type_name=change["ResourceType"],
+        replacement=change.get("Replacement"),
+        properties=tuple(sorted({name for name in names if name})),
+    )
+
+
+def _counted(plan: Plan) -> str:
+    counts: Sequence[tuple[str, int]] = [
+        (word, sum(change.action == action for change in plan.changes))
+        for action, word in (("Add", "to add"), ("Modify", "to change"), ("Remove", "to remove"))
+    ]
+    return ", ".join(f"{count} {word}" for word, count in counts if count) or "outputs change"

@@ -1,0 +1,198 @@
+"""One row per inference request, written to DynamoDB beside the requests, never before an answer.
+
+Rows are queued in memory, bounded, and written in batches from a thread. A full queue drops the *new* row
+and counts it; a crash loses what is queued, at most a second's worth in quiet times. So the audit is complete
+whenever `twinspan_proxy_audit_dropped_total` is zero and the process ended in order, and says so otherwise.
+No row holds anything of a prompt or a completion.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+logger = logging.getLogger(__name__)
+
+BATCH_ROWS = 25
+"""BatchWriteItem's limit."""
+QUEUE_ROWS = 20_000
+RETENTION_SECONDS = 30 * 86_400
+
+Row = dict[str, Any]
+
+
+@dataclass(slots=True)
+class RequestRecord:
+    """What is known of one request when it is over. Sizes in bytes."""
+
+    request_id: str
+    operation: str
+    source_ip: str
+    caller: str
+    began_at: datetime
+    began: float
+    """The event loop's time."""
+    model_id: str = ""
+    data_class: str = "default"
+    request_bytes: int = 0
+    response_bytes: int = 0
+    status: int = 0
+    success: bool = False
+    error: str = ""
+    path: str = "none"
+    routing_method: str = "none"
+    generation: int = 0
+    attempts: list[tuple[str, str]] = field(default_factory=list)
+    resent: bool = False
+    connect_seconds: float = 0.0
+    first_byte_seconds: float = 0.0
+    """From the request's arrival to the upstream's first byte."""
+    total_seconds: float = 0.0
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+
+
+def audit_row(record: RequestRecord) -> Row:
+    """The DynamoDB item, in low-level attribute values."""
+    timestamp = record.began_at.isoformat(timespec="microseconds").replace("+00:00", "Z")
+    expires = int(record.began_at.timestamp()) + RETENTION_SECONDS
+    row: Row = {
+        "requestId": {"S": record.request_id},
+        "timestamp": {"S": timestamp},
+        "expiresAt": {"N": str(expires)},
+        "sourcePartition": {"S": "govcloud"},
+        "destinationPartition": {"S": "commercial"},
+        "operation": {"S": record.operation},
+        "caller": {"S": record.caller},
+        "sourceIp": {"S": record.source_ip},
+        "dataClass": {"S": record.data_class},
+        "statusCode": {"N": str(record.status)},
+        "success": {"BOOL": record.success},
+        "tunnelUsed": {"S": record.path},
+        "routingMethod": {"S": record.routing_method},
+        "generation": {"N": str(record.generation)},
+        "attempts": {"L": [{"S": f"{path}: {end}"} for path, end in record.attempts]},
+        "resent": {"BOOL": record.resent},
+        "requestBytes": {"N": str(record.request_bytes)},
+        "responseBytes": {"N": str(record.response_bytes)},
+        "connectMs": {"N": f"{record.connect_seconds * 1000:.2f}"},
+        "firstByteMs": {"N": f"{record.first_byte_seconds * 1000:.2f}"},
+        "totalMs": {"N": f"{record.total_seconds * 1000:.2f}"},
+    }
+    optional = {"modelId": record.model_id, "error": record.error}
+    row |= {name: {"S": value} for name, value in optional.items() if value}
+    if record.input_tokens is not None:
+        row["inputTokens"] = {"N": str(record.input_tokens)}
+    if record.output_tokens is not None:
+        row["outputTokens"] = {"N": str(record.output_tokens)}
+    return row
+
+
+class RowWriter(Protocol):
+    """Writes at most `BATCH_ROWS` rows. Called in a thread."""
+
+    def write(self, rows: list[Row]) -> list[Row]:
+        """Write; returns the rows that the table did not take this time.
+
+        Raises:
+            Exception: none was written; they are kept and tried again.
+        """
+
+
+class AuditLog:
+    """The queue and its writer. Belongs to one event loop."""
+
+    def __init__(
+        self,
+        writer: RowWriter,
+        executor: Executor,
+        clock: Callable[[], float],
+        queue_rows: int = QUEUE_ROWS,
+    ) -> None:
+        self._writer = writer
+        self._executor = executor
+        self._clock = clock
+        self._queue: deque[RequestRecord | Row] = deque()
+        self._queue_rows = queue_rows
+        self._writing: asyncio.Task[bool] | None = None
+        self._pause_until = float("-inf")
+        self._pause_seconds = 0.0
+        self.dropped = 0
+        self.written = 0
+        self.failures = 0
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    def add(self, record: RequestRecord) -> None:
+        """Queue a row; a full queue drops it and counts it."""
+        if len(self._queue) >= self._queue_rows:
+            self.dropped += 1
+            return
+        self._queue.append(record)
+
+    def write_if_due(self) -> None:
+        """For housekeeping: write in the background what is queued."""
+        if self._queue and self._writing is None and self._clock() >= self._pause_until:
+            self._start()
+
+    async def flush(self, timeout_seconds: float) -> None:
+        """Write what is queued now, for a bounded time; what remains stays queued."""
+        end = self._clock() + timeout_seconds
+        while (self._queue or self._writing) and (left := end - self._clock()) > 0:
+            if self._writing is None:
+                self._start()
+            assert self._writing is not None
+            done, _ = await asyncio.wait([self._writing], timeout=left)
+            if not done or not next(iter(done)).result():
+                return
+
+    def _start(self) -> None:
+        self._writing = asyncio.get_running_loop().create_task(self._write())
+        self._writing.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[bool]) -> None:
+        self._writing = None
+
+    async def _write(self) -> bool:
+        """Write batches until the queue is empty; False when the table would not take them."""
+        loop = asyncio.get_running_loop()
+        while self._queue:
+            taken = [self._queue.popleft() for _ in range(min(BATCH_ROWS, len(self._queue)))]
+            rows = _distinct(taken)
+            try:
+                left = await loop.run_in_executor(self._executor, self._writer.write, rows)
+            except Exception as error:  # noqa: BLE001 -- whatever the client raises, the rows are kept
+                self._queue.extendleft(reversed(rows))
+                self._back_off(type(error).__name__)
+                return False
+            self.written += len(rows) - len(left)
+            if left:
+                self._queue.extendleft(reversed(left))
+                self._back_off("unprocessed")
+                return False
+        self._pause_seconds = 0.0
+        return True
+
+    def _back_off(self, why: str) -> None:
+        self.failures += 1
+        self._pause_seconds = min(30.0, max(0.5, self._pause_seconds * 2))
+        self._pause_until = self._clock() + self._pause_seconds
+        logger.warning("audit rows not written", extra={"error": why, "queued": len(self._queue)})
+
+
+def _distinct(taken: list[RequestRecord | Row]) -> list[Row]:
+    """Rows; of two with one key, which a batch may not hold, the later."""
+    rows = [item if isinstance(item, dict) else audit_row(item) for item in taken]
+    return list({(row["requestId"]["S"], row["timestamp"]["S"]): row for row in rows}.values())
+
+
+def utc_now() -> datetime:
+    """Now, aware."""
+    return datetime.now(UTC)

@@ -1,0 +1,185 @@
+"""The proxy behind API Gateway: REST proxy events in, buffered answers out.
+
+The core lives on one event loop that persists between invocations, so that connections, config and credential
+do. It is made at the first invocation, from the environment as it is then. Answers are buffered whole: an event stream arrives at once, at its end. Authentication is API
+Gateway's; the handler takes its word for who the caller is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import time
+from typing import Any, Protocol
+
+from proxy.api import too_large
+from proxy.core import Core, Outside
+from proxy.logs import log_to_stderr
+from proxy.messages import Refused, Request, Response, StreamBroke
+from proxy.settings import Settings
+
+GATEWAY_SECONDS = 29.0
+"""API Gateway's default integration timeout."""
+MARGIN_SECONDS = 1.0
+FLUSH_SECONDS = 2.0
+ANSWER_LIMIT_BYTES = 6 * 1024 * 1024 - 64 * 1024
+"""Lambda's limit for an answer, less the envelope."""
+TEXT = (b"application/json", b"text/")
+
+
+class Context(Protocol):
+    """Of Lambda's context, what is used here."""
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Milliseconds until the invocation is ended by force."""
+
+
+class Edge:
+    """A core and its event loop, driven one invocation at a time."""
+
+    def __init__(self, settings: Settings, outside: Outside | None = None) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._core = self._loop.run_until_complete(self._start(settings, outside))
+
+    def invoke(self, event: dict[str, Any], context: Context | None) -> dict[str, Any]:
+        """Answer one API Gateway event."""
+        remaining = context.get_remaining_time_in_millis() / 1000 if context else GATEWAY_SECONDS
+        return self._loop.run_until_complete(self._invoke(event, remaining))
+
+    def close(self) -> None:
+        """End in order; for tests and for Lambda's shutdown."""
+        self._loop.run_until_complete(self._core.stop())
+        self._loop.run_until_complete(self._loop.shutdown_default_executor())
+        self._loop.close()
+
+    async def _start(self, settings: Settings, outside: Outside | None) -> Core:
+        core = Core(settings, outside or Outside.aws(settings))
+        await core.start()
+        return core
+
+    async def _invoke(self, event: dict[str, Any], remaining: float) -> dict[str, Any]:
+        core = self._core
+        ends_at = self._loop.time() + remaining
+        # Let the sockets tell what happened to them while the process was frozen.
+        await asyncio.sleep(0)
+        headers = _headers(event)
+        try:
+            request = _request(event, headers, core.api.body_limit_bytes, remaining)
+        except Refused as refused:
+            response = core.api.refusal(refused, headers)
+        else:
+            response = await core.handle(request)
+        answer = await _buffered(core, response, headers)
+        left = ends_at - self._loop.time() - MARGIN_SECONDS
+        await core.after_invocation(max(0.05, min(FLUSH_SECONDS, left)))
+        for line in core.embedded_metrics():
+            print(line)  # noqa: T201 -- the embedded format is read from stdout
+        return answer
+
+
+def _headers(event: dict[str, Any]) -> dict[str, str]:
+    many = event.get("multiValueHeaders") or {
+        name: [value] for name, value in (event.get("headers") or {}).items()
+    }
+    found: dict[str, str] = {}
+    for name, values in many.items():
+        key = name.lower()
+        joined = ", ".join(values)
+        found[key] = f"{found[key]}, {joined}" if key in found else joined
+    return found
+
+
+def _request(
+    event: dict[str, Any], headers: dict[str, str], limit: int, remaining: float
+) -> Request:
+    text = event.get("body") or ""
+    if len(text) > limit * 4 // 3 + 4:
+        raise too_large(limit)
+    if event.get("isBase64Encoded"):
+        try:
+            body = base64.b64decode(text, validate=True)
+        except (binascii.Error, ValueError):
+            message = "body: is not the base64 that the event says it is"
+            raise Refused(400, "ValidationException", message) from None
+    else:
+        body = text.encode(errors="replace")
+    context = event.get("requestContext") or {}
+    identity = context.get("identity") or {}
+    return Request(
+        method=str(event.get("httpMethod", "")),
+        path=str(event.get("path", "")),
+        headers=headers,
+        body=body,
+        source_ip=str(identity.get("sourceIp") or ""),
+        caller=_caller(context, identity),
+        time_left_seconds=min(remaining, _gateway_time_left(context)) - MARGIN_SECONDS,
+    )
+
+
+def _caller(context: dict[str, Any], identity: dict[str, Any]) -> str:
+    authorizer = context.get("authorizer") or {}
+    return str(authorizer.get("principalId") or identity.get("userArn") or "anonymous")
+
+
+def _gateway_time_left(context: dict[str, Any]) -> float:
+    """API Gateway's clock runs since the request reached it, cold start included."""
+    arrived_ms = context.get("requestTimeEpoch")
+    if not isinstance(arrived_ms, int | float):
+        return GATEWAY_SECONDS
+    elapsed = time.time() - arrived_ms / 1000
+    return GATEWAY_SECONDS - min(max(elapsed, 0.0), GATEWAY_SECONDS - 2 * MARGIN_SECONDS)
+
+
+async def _buffered(core: Core, response: Response, headers: dict[str, str]) -> dict[str, Any]:
+    body = response.body
+    if not isinstance(body, bytes):
+        parts: list[bytes] = []
+        try:
+            async for part in body:
+                parts.append(part)
+        except StreamBroke:
+            message = "The upstream's answer broke off; the request was not sent again."
+            refused = Refused(502, "InternalServerException", message, kind="AnswerBroke")
+            response = core.api.refusal(refused, headers)
+            parts = [response.body] if isinstance(response.body, bytes) else []
+        body = b"".join(parts)
+    content_type = next((v for n, v in response.headers if n == b"content-type"), b"")
+    encoded = any(n == b"content-encoding" for n, _ in response.headers)
+    is_text = content_type.startswith(TEXT) and not encoded
+    if is_text:
+        try:
+            text = body.decode()
+        except UnicodeDecodeError:
+            is_text = False
+    if not is_text:
+        text = base64.b64encode(body).decode()
+    if len(text) > ANSWER_LIMIT_BYTES:
+        message = "The answer is larger than a Lambda function can return."
+        refused = Refused(502, "InternalServerException", message, kind="AnswerTooLarge")
+        response = core.api.refusal(refused, headers)
+        assert isinstance(response.body, bytes)
+        text, is_text = response.body.decode(), True
+    many: dict[str, list[str]] = {}
+    for name, value in response.headers:
+        if name != b"content-length":
+            many.setdefault(name.decode("latin-1"), []).append(value.decode("latin-1"))
+    return {
+        "statusCode": response.status,
+        "headers": {name: values[-1] for name, values in many.items()},
+        "multiValueHeaders": many,
+        "body": text,
+        "isBase64Encoded": not is_text,
+    }
+
+
+_edge: Edge | None = None
+
+
+def handler(event: dict[str, Any], context: Context | None) -> dict[str, Any]:
+    """Lambda's entry point: an API Gateway REST proxy event, answered in kind."""
+    global _edge
+    if _edge is None:
+        log_to_stderr()
+        _edge = Edge(Settings.from_environment())
+    return _edge.invoke(event, context)

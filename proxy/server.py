@@ -1,0 +1,270 @@
+"""The proxy as a process of its own: an ASGI app on uvicorn, for containers, local use and streaming.
+
+    python -m proxy.server --host 127.0.0.1 --port 8080
+
+prints `proxy listening on http://127.0.0.1:8080` when it is ready. SIGTERM or SIGINT stops the listening,
+lets calls under way end, flushes the audit, and exits with 0. Callers show a bearer key; a server that lets
+anybody in must be told so (`TWINSPAN_ALLOW_ANONYMOUS=true`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import hashlib
+import logging
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
+from typing import Any
+
+from proxy.api import too_large
+from proxy.core import Core, Outside
+from proxy.errors import InvalidSettings
+from proxy.logs import log_to_stderr
+from proxy.messages import Refused, Request, Response
+from proxy.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+BODY_PAUSE_SECONDS = 30.0
+"""A caller that sends nothing of its body for so long is told 408."""
+DRAIN_SECONDS = 30
+OPEN_TO_ALL = frozenset({"/healthz", "/readyz", "/metrics"})
+
+
+class CallerLeft(Exception):
+    """The caller closed the connection before its request was whole."""
+
+
+class Callers:
+    """Who may come in. Keys are known by their SHA-256 alone."""
+
+    def __init__(self, *, allow_anonymous: bool, key_digests: tuple[str, ...]) -> None:
+        self._allow_anonymous = allow_anonymous
+        self._digests = frozenset(key_digests)
+
+    def recognise(self, authorization: str | None) -> str:
+        """The caller's name for the records: `key-` and the digest's beginning, or `anonymous`.
+
+        Raises:
+            Refused: 401.
+        """
+        scheme, _, key = (authorization or "").partition(" ")
+        if scheme.lower() == "bearer" and self._digests:
+            digest = hashlib.sha256(key.strip().encode()).hexdigest()
+            if digest in self._digests:
+                return f"key-{digest[:12]}"
+        if self._allow_anonymous:
+            return "anonymous"
+        challenge = [(b"www-authenticate", b"Bearer")]
+        message = "A bearer key that this proxy knows is required."
+        raise Refused(401, "AccessDeniedException", message, headers=challenge)
+
+
+def create_app(settings: Settings, outside: Outside | None = None) -> AsgiApp:
+    """The ASGI app. Its core is made at the lifespan's startup, in the server's event loop."""
+    callers = Callers(
+        allow_anonymous=settings.allow_anonymous, key_digests=settings.bearer_key_sha256
+    )
+    core: Core | None = None
+
+    async def lifespan(receive: Receive, send: Send) -> None:
+        nonlocal core
+        await receive()
+        core = Core(settings, outside or Outside.aws(settings))
+        await core.start()
+        core.keep_house()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await core.stop()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await lifespan(receive, send)
+        elif scope["type"] == "http":
+            assert core is not None
+            await _serve(core, callers, scope, receive, send)
+        else:
+            await send({"type": "websocket.close", "code": 1003})
+
+    return app
+
+
+async def _serve(core: Core, callers: Callers, scope: Scope, receive: Receive, send: Send) -> None:
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in scope["headers"]:
+        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    path = scope["raw_path"].decode("latin-1")
+    client = scope.get("client")
+    try:
+        if path in OPEN_TO_ALL:
+            caller = "anonymous"
+        else:
+            caller = callers.recognise(headers.get("authorization"))
+        body = await _body(receive, headers, core.api.body_limit_bytes)
+    except Refused as refused:
+        response = core.api.refusal(refused, headers)
+        # The rest of a body that nobody will read must not be taken for the next request.
+        response.headers.append((b"connection", b"close"))
+        await _answer(response, receive, send)
+        return
+    except CallerLeft:
+        return
+    request = Request(
+        method=scope["method"],
+        path=path,
+        headers=headers,
+        body=body,
+        source_ip=client[0] if client else "",
+        caller=caller,
+    )
+    await _answer(await core.handle(request), receive, send)
+
+
+async def _body(receive: Receive, headers: dict[str, str], limit: int) -> bytes:
+    """The whole body.
+
+    Raises:
+        Refused: it is too large, or its sender pauses for too long.
+        CallerLeft: it will never be whole.
+    """
+    declared = headers.get("content-length", "0")
+    if declared.isdigit() and int(declared) > limit:
+        raise too_large(limit)
+    message = await _next_part(receive)
+    body: bytes = message.get("body", b"")
+    if not message.get("more_body", False):
+        if len(body) > limit:
+            raise too_large(limit)
+        return body
+    parts, size = [body], len(body)
+    while message.get("more_body", False):
+        message = await _next_part(receive)
+        part = message.get("body", b"")
+        size += len(part)
+        if size > limit:
+            raise too_large(limit)
+        parts.append(part)
+    return b"".join(parts)
+
+
+async def _next_part(receive: Receive) -> Message:
+    try:
+        async with asyncio.timeout(BODY_PAUSE_SECONDS):
+            message = await receive()
+    except TimeoutError:
+        raise Refused(408, "ValidationException", "body: did not come in time") from None
+    if message["type"] == "http.disconnect":
+        raise CallerLeft
+    return message
+
+
+async def _answer(response: Response, receive: Receive, send: Send) -> None:
+    start = {
+        "type": "http.response.start",
+        "status": response.status,
+        "headers": response.headers,
+    }
+    body = response.body
+    if isinstance(body, bytes):
+        await send(start)
+        await send({"type": "http.response.body", "body": body})
+        return
+    await _stream(start, body, receive, send)
+
+
+async def _stream(start: Message, body: AsyncIterator[bytes], receive: Receive, send: Send) -> None:
+    """Pass a body on as it comes, for as long as the caller is there to take it.
+
+    When it breaks off, the answer is left unended: uvicorn then drops the connection, which is what the
+    reader of an incomplete answer must see.
+    """
+    passing = asyncio.ensure_future(_pass_on(start, body, send))
+    leaving = asyncio.ensure_future(_disconnected(receive))
+    try:
+        await asyncio.wait([passing, leaving], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        passing.cancel()
+        leaving.cancel()
+        await asyncio.wait([passing, leaving])
+        if close := getattr(body, "aclose", None):
+            await close()
+    if not passing.cancelled() and (error := passing.exception()) is not None:
+        logger.warning("stream broke", extra={"error": type(error).__name__})
+
+
+async def _pass_on(start: Message, body: AsyncIterator[bytes], send: Send) -> None:
+    await send(start)
+    async for data in body:
+        await send({"type": "http.response.body", "body": data, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the server until a signal; the process's exit code."""
+    parser = argparse.ArgumentParser(prog="python -m proxy.server", description="The proxy.")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8080, help="0 lets the system choose")
+    options = parser.parse_args(arguments)
+    log_to_stderr()
+    try:
+        settings = Settings.from_environment()
+    except InvalidSettings as error:
+        print(error, file=sys.stderr)  # noqa: T201 -- the reason why nothing starts
+        return 2
+
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        """Says when it is ready, and takes a signal for a wish to end in order."""
+
+        async def startup(self, sockets: Any = None) -> None:
+            await super().startup(sockets)
+            if self.started:
+                port = self.servers[0].sockets[0].getsockname()[1]
+                print(  # noqa: T201 -- whoever started the process waits for this line
+                    f"proxy listening on http://{options.host}:{port}", flush=True
+                )
+
+        @contextlib.contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, self.handle_exit)
+            yield
+
+    config = uvicorn.Config(
+        create_app(settings),
+        host=options.host,
+        port=options.port,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+        backlog=4096,
+    )
+    server = Server(config)
+    server.run()
+    return 0 if server.started else 3
+
+
+if __name__ == "__main__":
+    sys.exit(main())
