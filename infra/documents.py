@@ -220,7 +220,7 @@ def first_routing_config(
         "published_by": PUBLISHED_BY,
         "reason": "first deployment",
     }
-    RoutingConfig.model_validate_json(to_json(document))
+    RoutingConfig.from_json(to_json(document))
     return document
 
 

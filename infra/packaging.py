@@ -53,7 +53,7 @@ PROXY = Package("proxy", ("proxy",), ("httptools", "pydantic"))
 CONTROL_PLANE = Package(
     "control-plane",
     ("control_plane", "state_machine", "proxy/__init__.py", "proxy/routing_config.py"),
-    ("aws-lambda-powertools", "networkx", "pydantic", "pydantic-settings", "pytricia"),
+    ("aws-lambda-powertools", "networkx", "pydantic", "pydantic-settings"),
     leaves_out=("control_plane/cli",),  # a terminal's business, with a terminal's dependencies
 )
 
@@ -101,16 +101,18 @@ def build(package: Package, directory: Path, *, with_dependencies: bool = False)
     return Artifact(package.name, path, digest, path.stat().st_size, unpacked)
 
 
-def definition(directory: Path) -> Artifact:
+def definition() -> Artifact:
     """The state machine's definition as an artifact, unchanged."""
     source = ROOT / "state_machine" / "remediation.asl.json"
     if not source.is_file():
         raise PackagingError(f"no state machine definition at {source.relative_to(ROOT)}")
-    content = source.read_bytes()
-    path = directory / "remediation.json"
-    path.write_bytes(content)
-    digest = hashlib.sha256(content).hexdigest()
-    return Artifact("remediation", path, digest, len(content), len(content))
+    return artifact("remediation", source)
+
+
+def artifact(name: str, path: Path) -> Artifact:
+    """A file as an artifact, as it is."""
+    content = path.read_bytes()
+    return Artifact(name, path, hashlib.sha256(content).hexdigest(), len(content), len(content))
 
 
 def _sources(package: Package) -> dict[str, Path]:

@@ -302,11 +302,20 @@ class Carrier:
         refusals: list[Carried],
     ) -> Carried | None:
         """Path after path; None when no path or no time is left. 503s are gathered in `refusals`."""
+        unanswered: tuple[str, str] | None = None
+        sent = False
         while True:
             state = await self._next_state(allowed, tried)
             if state is None or self._loop.time() >= call.deadline:
                 return None
             name = state.upstream.path.name
+            if sent and not self._may_resend(call):
+                if unanswered is None:
+                    return None
+                raise NotResent(config.generation, *unanswered)
+            if unanswered is not None:
+                call.resent = True
+                self.counters.resent += 1
             if call.attempts:
                 self.counters.failovers += 1
             try:
@@ -315,12 +324,9 @@ class Carrier:
                 tried[name] = error.reason
             except Unanswered as error:
                 tried[name] = error.reason
-                if not self._may_resend(call):
-                    if refusals:
-                        return None
-                    raise NotResent(config.generation, error.reason, name) from None
-                call.resent = True
-                self.counters.resent += 1
+                sent, unanswered = True, (error.reason, name)
+                if not self._resend_wanted(call):
+                    raise NotResent(config.generation, *unanswered) from None
             except BrokenAnswer as error:
                 raise AnswerBroke(config.generation, error.reason, name) from None
             except DeadlinePassed:
@@ -330,8 +336,9 @@ class Carrier:
                     return carried
                 self.counters.refused_at_the_door += 1
                 tried[name] = "upstream_503"
+                sent, unanswered = True, None
                 refusals.append(carried)
-                if not self._may_resend(call):
+                if not self._resend_wanted(call):
                     return None
 
     async def _next_state(
@@ -361,7 +368,9 @@ class Carrier:
         self, state: PathState, call: Call, config: RoutingConfig, credential: Credential
     ) -> Carried:
         """One path, on at most two connections and with at most two credentials."""
-        fresh = False
+        # A pooled connection may be closed by its peer just as a request leaves. A caller who cannot have
+        # that mended by a second sending is not exposed to it.
+        fresh = not self._resend_wanted(call)
         while True:
             try:
                 carried = await self._attempt(state, call, config, credential, fresh=fresh)
@@ -458,8 +467,11 @@ class Carrier:
             self._note(state, state.breaker.failed(now, error.reason))
             self._confirm(state)
 
+    def _resend_wanted(self, call: Call) -> bool:
+        return call.resend and self._resend
+
     def _may_resend(self, call: Call) -> bool:
-        if not (call.resend and self._resend):
+        if not self._resend_wanted(call):
             return False
         if not self._budget.spend():
             self.counters.budget_refusals += 1

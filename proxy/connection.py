@@ -24,6 +24,8 @@ from proxy.errors import BrokenAnswer, DeadlinePassed, NotSent, Unanswered
 HEADER_LIMIT_BYTES = 64 * 1024
 BUFFER_HIGH_BYTES = 256 * 1024
 JOIN_LIMIT_BYTES = 64 * 1024
+STALE_SECONDS = 1.0
+"""A pooled connection that dies later than this after a write was not closed for having been idle."""
 
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -305,7 +307,9 @@ class UpstreamConnection(asyncio.Protocol):
             return
         code = exc.errno if isinstance(exc, OSError) else None
         reason = "unacknowledged" if code == errno.ETIMEDOUT else "reset"
-        exchange.fail(Unanswered(reason, stale=self.used and reason == "reset"))
+        at_once = self.loop.time() - exchange.written_at < STALE_SECONDS
+        stale = self.used and reason == "reset" and at_once
+        exchange.fail(Unanswered(reason, stale=stale))
 
     # httptools callbacks
 

@@ -48,6 +48,8 @@ class PathConfig(BaseModel):
     @field_validator("endpoint_url")
     @classmethod
     def _endpoint(cls, value: str) -> str:
+        if any(character <= " " or character > "~" for character in value):
+            raise ValueError("must be printable ASCII without spaces")
         try:
             parts = urlsplit(value)
             port = parts.port
@@ -57,8 +59,6 @@ class PathConfig(BaseModel):
             raise ValueError("must be a URL with a valid port")
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError("must be an http or https URL with a host")
-        if any(character <= " " or character > "~" for character in value):
-            raise ValueError("must be printable ASCII without spaces")
         if "@" in parts.netloc:
             raise ValueError("must not carry credentials")
         if parts.path not in ("", "/") or "?" in value or "#" in value:

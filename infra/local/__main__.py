@@ -104,6 +104,7 @@ def _seconds_per_minute(text: str) -> float:
 
 def _up(options: argparse.Namespace) -> int:
     # Importing moto takes a second, which the other commands need not wait for.
+    from infra.local.demo.scenarios import POLICY
     from infra.local.environment import Environment
 
     ending = threading.Event()
@@ -111,7 +112,7 @@ def _up(options: argparse.Namespace) -> int:
     def end(signal_number: int, frame: FrameType | None) -> None:
         ending.set()
 
-    environment = Environment(seconds_per_minute=options.seconds_per_minute)
+    environment = Environment(policy=POLICY, seconds_per_minute=options.seconds_per_minute)
     server = control.ControlServer(
         {
             "env": lambda request: environment.exports(request.get("side", Side.GOVCLOUD)),

@@ -45,6 +45,7 @@ from infra.local.alarm_rules import InvalidAlarmRule, parse_rule
 from infra.local.clock import CloudClock
 from infra.local.errors import NotEmulated
 from infra.local.events import EventRouter, FunctionInvoker
+from infra.local.metrics import Dimensions, dimensions_of, is_of
 from infra.local.moto_state import every_backend
 
 logger = logging.getLogger(__name__)
@@ -65,10 +66,16 @@ class AlarmMetric:
     query_id: str
     namespace: str
     name: str
-    dimensions: tuple[tuple[str, str], ...]
+    dimensions: Dimensions
     statistic: str
     period_seconds: int
     unit: str | None
+
+    def includes(self, datum: MetricDatumBase) -> bool:
+        """Whether a datapoint is one of this metric, in this unit if one is given."""
+        return is_of(datum, self.namespace, self.name, self.dimensions) and (
+            self.unit is None or datum.unit == self.unit
+        )
 
 
 def alarm_metric(alarm: Alarm) -> AlarmMetric:
@@ -82,7 +89,7 @@ def alarm_metric(alarm: Alarm) -> AlarmMetric:
             query.id,
             metric.namespace,
             metric.metric_name,
-            _dimensions(metric.dimensions),
+            dimensions_of(metric.dimensions),
             stat.stat,
             int(stat.period),
             stat.unit,
@@ -91,7 +98,7 @@ def alarm_metric(alarm: Alarm) -> AlarmMetric:
         "m1",
         alarm.namespace,
         alarm.metric_name,
-        _dimensions(alarm.dimensions),
+        dimensions_of(alarm.dimensions),
         alarm.statistic,
         int(alarm.period),
         alarm.unit,
@@ -287,7 +294,7 @@ class AlarmEvaluator:
         start = end - count * length
         buckets: list[list[MetricDatumBase]] = [[] for _ in range(count)]
         for datum in list(backend.metric_data):
-            if _is_of(datum, metric):
+            if metric.includes(datum):
                 position = (_aware(datum.timestamp).timestamp() - start) / length
                 if 0 <= position < count:
                     buckets[int(position)].append(datum)
@@ -365,19 +372,6 @@ class AlarmEvaluator:
                     )
             except (ServiceException, HTTPException) as error:
                 logger.error("action %s of alarm %s failed: %s", arn, alarm.name, error)
-
-
-def _dimensions(dimensions: Iterable[Any]) -> tuple[tuple[str, str], ...]:
-    return tuple(sorted((str(d.name), str(d.value)) for d in dimensions))
-
-
-def _is_of(datum: MetricDatumBase, metric: AlarmMetric) -> bool:
-    return (
-        datum.name == metric.name
-        and datum.namespace == metric.namespace
-        and (metric.unit is None or datum.unit == metric.unit)
-        and _dimensions(datum.dimensions) == metric.dimensions
-    )
 
 
 def _datapoint(data: Sequence[MetricDatumBase], statistic: str, start: float) -> Datapoint | None:

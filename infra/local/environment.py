@@ -16,8 +16,8 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import shutil
-import socket
 import tempfile
 import time
 from collections.abc import Mapping
@@ -25,10 +25,13 @@ from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlsplit
 
+from moto.ec2.models import ec2_backends
 from moto.iam.models import iam_backends
 
-from infra.deploy import Deployment
+from infra.deploy import Deployment, DeploySettings, deploy
+from infra.documents import EndpointOverride
 from infra.local import cloudformation
 from infra.local.background import BackgroundTasks
 from infra.local.bedrock import BedrockStandIn
@@ -46,6 +49,8 @@ SECONDS_PER_MINUTE = 3.0
 _READY_SECONDS = 30.0
 _POLL_SECONDS = 0.05
 _LAST_LINES = 20
+_VPN_PATHS = ("tunnel-1", "tunnel-2")
+_LISTENING = re.compile(r"^proxy listening on (http://\S+)$", re.MULTILINE)
 
 
 class NotReady(EmbeddedCloudError):
@@ -121,18 +126,38 @@ class Environment:
         self.plane.start()
         parts.callback(self.plane.stop)
         self.deployment = self._deploy()
-        self.state_machine_arn = self.deployment.state_machine_arn
+        self.state_machine_arn = self.deployment.govcloud["RemediationStateMachineArn"]
         self._connect_network()
         self._start_timers(parts)
         self._start_proxy(parts, logs)
 
     def _deploy(self) -> Deployment:
-        raise NotImplementedError
+        """The project's own deployment, told where the relays stand in for the endpoints' names."""
+        relays = {name: relay for name, relay in self.plane.relays.items() if name in _VPN_PATHS}
+        networks = {name: f"{relay.host}/32" for name, relay in relays.items()}
+        return deploy(
+            self.cloud,
+            DeploySettings(
+                link_id=self.link_id,
+                commercial_parameters={"RouterImageId": _router_image_id()},
+                govcloud_parameters={
+                    "ProxyAllowedHosts": ",".join(relay.host for relay in relays.values()),
+                    "ProxyAllowedNetworks": ",".join(networks.values()),
+                    "ProxyConfigTtlSeconds": "1",
+                },
+                with_dependencies=False,
+                endpoint_overrides={
+                    name: EndpointOverride(self.plane.endpoint_url(name), (networks[name],))
+                    for name in relays
+                },
+                policy=self._policy,
+                tunnels_up_seconds=_READY_SECONDS,
+                poll_seconds=_POLL_SECONDS,
+            ),
+        )
 
     def _connect_network(self) -> None:
-        if not self.plane.wait_until(DataPlane.tunnels_are_up, _READY_SECONDS):
-            raise NotReady(f"the VPN tunnels did not come up: {self.plane.failures}")
-        topology = self.topology()
+        topology = self.deployment.topology
         functions = tuple(topology["sides"][Side.GOVCLOUD]["subnet_ids"])
         self.plane.attach(
             DataPath(
@@ -158,13 +183,11 @@ class Environment:
 
     def _start_proxy(self, parts: contextlib.ExitStack, logs: Path) -> None:
         function = self.client("lambda").get_function_configuration(
-            FunctionName=f"twinspan-{self.link_id}-proxy"
+            FunctionName=self.deployment.govcloud["ProxyFunctionName"]
         )
-        port = _free_port()
-        self.proxy_url = f"http://127.0.0.1:{port}"
         proxy = Child(
             "proxy.server",
-            ["--port", str(port)],
+            ["--port", "0"],
             {
                 "PATH": os.environ.get("PATH", os.defpath),
                 **function["Environment"]["Variables"],
@@ -176,11 +199,12 @@ class Environment:
         )
         parts.callback(proxy.stop)
         deadline = time.monotonic() + _READY_SECONDS
-        while not _answers(port):
+        while not _is_ready(said := proxy.log_file.read_text(errors="replace")):
             if proxy.exit_code is not None or time.monotonic() > deadline:
-                lines = proxy.log_file.read_text(errors="replace").splitlines()[-_LAST_LINES:]
-                raise NotReady("the proxy did not come up:\n" + "\n".join(lines))
+                last = "\n".join(said.splitlines()[-_LAST_LINES:])
+                raise NotReady(f"the proxy did not come up; it said:\n{last}")
             time.sleep(_POLL_SECONDS)
+        self.proxy_url = _LISTENING.findall(said)[-1]
 
     # -- use --------------------------------------------------------------------------------------
 
@@ -250,16 +274,18 @@ def _commercial_secret_key(access_key_id: str) -> str | None:
     return key.secret_access_key if key is not None and key.status == "Active" else None
 
 
-def _free_port() -> int:
-    # The port could be taken before the proxy binds it; then the proxy says so and `NotReady` is raised.
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def _router_image_id() -> str:
+    """Any image that moto knows will do: no instance runs."""
+    backend = ec2_backends[COMMERCIAL.account_id][COMMERCIAL.region]
+    return str(next(iter(backend.amis)))
 
 
-def _answers(port: int) -> bool:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2.0)
+def _is_ready(said: str) -> bool:
+    """Whether the proxy listens, by what it said, and is ready, by its own answer."""
+    listening = _LISTENING.findall(said)
+    if not listening:
+        return False
+    connection = http.client.HTTPConnection(urlsplit(listening[-1]).netloc, timeout=2.0)
     try:
         connection.request("GET", "/readyz")
         return connection.getresponse().status == http.HTTPStatus.OK

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import json
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +27,7 @@ from moto.cloudwatch.models import Alarm, CloudWatchBackend, cloudwatch_backends
 from moto.cloudwatch.responses import CloudWatchResponse
 from moto.core.errors import COMMON_ERROR_CODES
 from moto.core.models import DEFAULT_ACCOUNT_ID, MockAWS
-from moto.core.responses import ActionResult, EmptyResult
+from moto.core.responses import ActionResult, BaseResponse, EmptyResult
 from moto.events.exceptions import InvalidEventPatternException, ValidationException
 from moto.events.models import EventsBackend, Rule
 from moto.iam import models as iam_models
@@ -37,6 +38,9 @@ from moto.stepfunctions import responses as stepfunctions_responses
 from moto.stepfunctions.models import StateMachine
 from moto.stepfunctions.parser import models as parser_models
 from moto.stepfunctions.parser.api import ExecutionStatus
+from moto.stepfunctions.parser.asl.component.state.exec.state_task.service.state_task_service_sfn import (
+    StateTaskServiceSfn,
+)
 from moto.stepfunctions.parser.asl.parse.asl_parser import AmazonStateLanguageParser
 from moto.stepfunctions.parser.backend.execution import Execution
 from moto.stepfunctions.parser.models import StepFunctionsParserBackend
@@ -49,6 +53,7 @@ from infra.local import (
     event_patterns,
     event_targets,
     lambda_runtime,
+    metrics,
     schedules,
 )
 from infra.local import stepfunctions as step_functions
@@ -110,6 +115,7 @@ def install() -> None:
     # Otherwise moto warns that no service model knows the code.
     COMMON_ERROR_CODES.append(NotEmulated.code)
     _guard_against_mock_aws()
+    _serialise_requests()
     _extend_accounts()
     _extend_events()
     _extend_alarms()
@@ -146,6 +152,26 @@ def _guard_against_mock_aws() -> None:
         raise CloudAlreadyRunning
 
     _wrap(MockAWS, "start", start)
+
+
+# moto's models are not thread-safe: a conditional write of DynamoDB is a check followed by a change. Requests to
+# these services run one at a time, as their handlers neither wait nor call back into the same service.
+_SERIALISED_SERVICES = ("dynamodb", "ec2", "iam", "secretsmanager", "ssm")
+
+
+def _serialise_requests() -> None:
+    locks = {service: threading.RLock() for service in _SERIALISED_SERVICES}
+
+    def dispatch(
+        cloud: RunningCloud, original: Original, response: BaseResponse, *args: Any, **kwargs: Any
+    ) -> Any:
+        lock = locks.get(response.service_name or "")
+        if lock is None:
+            return original(response, *args, **kwargs)
+        with lock:
+            return original(response, *args, **kwargs)
+
+    _wrap(BaseResponse, "_dispatch", dispatch)
 
 
 # -- accounts ---------------------------------------------------------------------------------------
@@ -264,6 +290,39 @@ def _extend_alarms() -> None:
         alarms.validate_state(state_value, reason_data)
         cloud.alarms.set_state(backend, alarm_name, state_value, reason, reason_data)
 
+    def get_metric_statistics(
+        cloud: RunningCloud,
+        original: Original,
+        backend: CloudWatchBackend,
+        namespace: str,
+        metric_name: str,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        dimensions = kwargs.get("dimensions") or []
+        view = metrics.only(backend, namespace, metric_name, dimensions)
+        return original(view, namespace, metric_name, *args, **kwargs)
+
+    def get_metric_data(
+        cloud: RunningCloud,
+        original: Original,
+        backend: CloudWatchBackend,
+        queries: list[dict[str, Any]],
+        *args: Any,
+        **kwargs: Any,
+    ) -> list[Any]:
+        metrics.refuse_expressions(queries)
+        results: list[Any] = []
+        for query in queries:
+            metric = query["MetricStat"]["Metric"]
+            view = metrics.only(
+                backend, metric["Namespace"], metric["MetricName"], metric.get("Dimensions", [])
+            )
+            results += original(view, [query], *args, **kwargs)
+        return results
+
+    _wrap(CloudWatchBackend, "get_metric_statistics", get_metric_statistics)
+    _wrap(CloudWatchBackend, "get_metric_data", get_metric_data)
     _wrap(CloudWatchBackend, "put_metric_alarm", put_metric_alarm)
     _wrap(CloudWatchBackend, "set_alarm_state", set_alarm_state)
     _wrap(CloudWatchResponse, "put_composite_alarm", put_composite_alarm, alone=True)
@@ -396,10 +455,10 @@ def _extend_logs_and_sns() -> None:
         log_events: list[dict[str, Any]],
     ) -> Any:
         answer = original(backend, log_group_name, log_stream_name, log_events)
-        metrics = cloudwatch_backends[backend.account_id][backend.region_name]
+        cloudwatch = cloudwatch_backends[backend.account_id][backend.region_name]
         for event in log_events:
             for sample in emf.parse_line(event["message"]):
-                metrics.put_metric_data(
+                cloudwatch.put_metric_data(
                     sample.namespace,
                     [
                         {
@@ -510,12 +569,10 @@ def _extend_step_functions() -> None:
     def describe_execution(
         cloud: RunningCloud, original: Original, response: StepFunctionResponse
     ) -> ActionResult:
-        answer = original(response)
         execution: Any = response.stepfunction_backend.describe_execution(
             response._get_param("executionArn")
         )
-        step_functions.complete_description(answer.result, execution)
-        return ActionResult(answer.result)
+        return ActionResult(step_functions.description(execution))
 
     def send_task_failure(
         cloud: RunningCloud, original: Original, response: StepFunctionResponse
@@ -528,6 +585,27 @@ def _extend_step_functions() -> None:
         )
         return EmptyResult()
 
+    def normalise_parameters(
+        cloud: RunningCloud,
+        original: Original,
+        task: StateTaskServiceSfn,
+        parameters: dict[str, Any],
+        boto_service_name: str | None = None,
+        service_action_name: str | None = None,
+    ) -> None:
+        original(task, parameters, boto_service_name, service_action_name)
+        step_functions.name_as_in_the_api(task, parameters, service_action_name)
+
+    def normalise_response(
+        cloud: RunningCloud,
+        original: Original,
+        task: StateTaskServiceSfn,
+        response: Any,
+        boto_service_name: str | None = None,
+        service_action_name: str | None = None,
+    ) -> None:
+        step_functions.name_as_in_states(task, response, service_action_name)
+
     definitions = DefinitionCache(AmazonStateLanguageParser.parse)
 
     def parse(definition: str) -> Any:
@@ -538,6 +616,8 @@ def _extend_step_functions() -> None:
             return original_client_for(*args, **kwargs)
         return _running.task_clients.client_for(*args, **kwargs)
 
+    _wrap(StateTaskServiceSfn, "_normalise_parameters", normalise_parameters)
+    _wrap(StateTaskServiceSfn, "_normalise_response", normalise_response)
     _wrap(StepFunctionsParserBackend, "start_execution", start_execution)
     _wrap(StepFunctionsParserBackend, "create_state_machine", create_state_machine)
     _wrap(StepFunctionsParserBackend, "_get_executions", get_executions)

@@ -53,8 +53,8 @@ class EmbeddedCloud:
     """Both partitions, in this process.
 
     `clock` shrinks AWS's own timers (see `CloudClock`). `port` 0 takes a free one. `log_directory` gets one
-    file per function with what it wrote. With `timers` False alarms and schedules stand still until a test calls
-    `alarms.run_due(now)` and `scheduler.run_due(now)` with a time of its own. Attributes of use to tests and to the data plane: `router` (put an AWS
+    file per function with what it wrote. With `timers` False alarms and schedules stand still until
+    `start_timers`, or a test calls `alarms.run_due(now)` and `scheduler.run_due(now)` with a time of its own. Attributes of use to tests and to the data plane: `router` (put an AWS
     service's own event), `alarms`, `scheduler`, `lambdas` (faults, history), `clock`.
     """
 
@@ -99,8 +99,8 @@ class EmbeddedCloud:
         self.endpoint_url = f"http://{ADDRESS}:{self._server.port}"
         deliveries = self._tasks("deliveries", _DELIVERY_THREADS)
         functions = self._tasks("functions", _FUNCTION_THREADS)
-        timers = self._tasks("timers", 1)
-        self._all_tasks = (deliveries, functions, timers)
+        self._timer_tasks = self._tasks("timers", 1)
+        self._all_tasks = (deliveries, functions, self._timer_tasks)
         self.lambdas = LambdaRuntime(
             clock=self.clock,
             tasks=functions,
@@ -125,9 +125,14 @@ class EmbeddedCloud:
         self.lambdas.start()
         self._undo.append(self.lambdas.stop)
         if self._timers:
-            timers.every(self.alarms.tick_seconds, "alarm evaluation", self.alarms.run_due)
-            timers.every(self.scheduler.tick_seconds, "schedules", self.scheduler.run_due)
+            self.start_timers()
         self._started = True
+
+    def start_timers(self) -> None:
+        """Let alarms and schedules run by the clock, in a cloud that was made with `timers` False. Once."""
+        tasks = self._timer_tasks
+        tasks.every(self.alarms.tick_seconds, "alarm evaluation", self.alarms.run_due)
+        tasks.every(self.scheduler.tick_seconds, "schedules", self.scheduler.run_due)
 
     def stop(self) -> None:
         """End everything that was started. Safe to call twice."""

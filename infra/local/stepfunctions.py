@@ -5,13 +5,14 @@ CloudFormation run too; tasks call this cloud, in the account of the state machi
 are made once; a definition is parsed once; task tokens and histories work while an execution is starting;
 `SendTaskFailure` carries its cause.
 
-Not covered: JSONata (needs a JVM), Express workflows, `startExecution.sync`, IAM of the state machine's role.
+Not covered: JSONata (needs a JVM), Express workflows, delivery of logs, IAM of the state machine's role.
 `Wait` and `Retry` take real time.
 """
 
 from __future__ import annotations
 
 import copy
+import functools
 import json
 import re
 import sys
@@ -21,8 +22,11 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import botocore.session
+from botocore import xform_name
 from botocore.client import BaseClient
 from botocore.config import Config
+from botocore.model import ServiceModel
 from moto.stepfunctions.exceptions import InvalidName, NameTooLongException
 from moto.stepfunctions.parser.api import ExecutionStatus
 from moto.stepfunctions.parser.asl.utils import boto_client
@@ -183,12 +187,11 @@ def replace_task_clients(client_for: Callable[..., BaseClient]) -> Callable[...,
     return original
 
 
-def complete_description(description: dict[str, Any], execution: Execution) -> None:
-    """Mend what moto's DescribeExecution leaves out: a text as output, the end of a timed-out execution."""
-    if execution.exec_status == ExecutionStatus.SUCCEEDED:
-        description["output"] = json.dumps(execution.output)
-    if execution.stop_date is not None:
-        description["stopDate"] = execution.stop_date
+def description(execution: Execution) -> dict[str, Any]:
+    """DescribeExecution's answer. moto's own is wrong for a text as output, fails for a time in it, and leaves out
+    the end of an execution that timed out; its interpreter has a right one."""
+    described = {**execution.to_describe_output(), "input": execution.execution_input}
+    return {name: value for name, value in described.items() if value is not None}
 
 
 def history_page(
@@ -207,6 +210,35 @@ def _executions(backend: StepFunctionsParserBackend) -> list[Execution]:
     # moto declares the executions of its backend that only pretends, and fills in the interpreter's.
     machines: list[Any] = list(backend.state_machines)
     return [execution for machine in machines for execution in list(machine.executions)]
+
+
+def name_as_in_the_api(task: Any, parameters: dict[str, Any], action: str | None) -> None:
+    """Rename a nested execution's parameters from ASL's spelling (`StateMachineArn`) to the API's.
+
+    moto's interpreter has the conversion and leaves it out, so that a nested execution cannot start.
+    """
+    task._to_boto_request(parameters, _operation(task, action).input_shape)
+
+
+def name_as_in_states(task: Any, response: Any, action: str | None) -> None:
+    """The reverse, for a nested execution's answer; times become milliseconds since the epoch."""
+    task._from_boto_response(response, _operation(task, action).output_shape)
+    for name, value in response.items():
+        if isinstance(value, datetime):
+            response[name] = int(value.timestamp() * 1000)
+
+
+def _operation(task: Any, action: str | None) -> Any:
+    model = _service_model()
+    wanted = task._get_boto_service_action(action)
+    return next(
+        model.operation_model(name) for name in model.operation_names if xform_name(name) == wanted
+    )
+
+
+@functools.cache
+def _service_model() -> ServiceModel:
+    return botocore.session.get_session().get_service_model("stepfunctions")
 
 
 def running_executions() -> list[Execution]:

@@ -73,6 +73,20 @@ def test_error_class_is_the_error_name(bench: Workbench) -> None:
     assert json.loads(caught["error"]["Cause"])["errorMessage"] == "taken by another"
 
 
+def test_times_in_a_result_can_be_described(bench: Workbench) -> None:
+    """An SDK task's answer may hold times; the execution can be described all the same."""
+    bench.cloud.client("ssm").put_parameter(Name="/described", Value="v", Type="String")
+    get = {
+        "Type": "Task",
+        "Resource": "arn:aws-us-gov:states:::aws-sdk:ssm:getParameter",
+        "Parameters": {"Name": "/described"},
+        "End": True,
+    }
+    machine = bench.state_machine({"StartAt": "Get", "States": {"Get": get}})
+    execution = run(bench, machine, {})
+    assert json.loads(execution["output"])["Parameter"]["Value"] == "v"
+
+
 def test_uncaught_crash_fails_the_execution(bench: Workbench) -> None:
     """A function that dies fails the execution with Lambda's error name."""
     function = bench.function("def handler(event, context): import os; os._exit(1)")
@@ -242,3 +256,33 @@ def test_stock_aws_cli_runs_an_execution(bench: Workbench) -> None:
     )
     assert described["status"] == "SUCCEEDED"
     assert json.loads(described["output"]) == {"intent": "drill"}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "output"),
+    [
+        ("startExecution.sync", {"Output": '{"x":1}'}),
+        ("startExecution.sync:2", {"Output": {"x": 1}}),
+        ("startExecution", {}),
+    ],
+)
+def test_nested_executions(bench: Workbench, pattern: str, output: dict[str, Any]) -> None:
+    """A state machine starts another one, and waits for it if asked to."""
+    inner = bench.state_machine(
+        {"StartAt": "P", "States": {"P": {"Type": "Pass", "Result": {"x": 1}, "End": True}}}
+    )
+    nest = {
+        "Type": "Task",
+        "Resource": f"arn:aws-us-gov:states:::states:{pattern}",
+        "Parameters": {"StateMachineArn": inner, "Input": {"a": 1}},
+        "TimeoutSeconds": 20,
+        "End": True,
+    }
+    machine = bench.state_machine({"StartAt": "Nest", "States": {"Nest": nest}})
+    execution = run(bench, machine, {})
+    assert execution["status"] == "SUCCEEDED", execution
+    result = json.loads(execution["output"])
+    assert result["ExecutionArn"].startswith(inner.replace(":stateMachine:", ":execution:"))
+    assert {key: result[key] for key in output} == output
+    (started,) = bench.finished_executions(inner)
+    assert json.loads(started["input"])["a"] == 1

@@ -366,6 +366,10 @@ def settings(**changes: Any) -> Settings:
     return Settings.model_validate(fields | changes)
 
 
+# Short timers for tests of silence; what they assert is the order of events, not how long they took.
+IMPATIENT: dict[str, Any] = {"silence_seconds": 0.2, "probe_timeout_seconds": 0.3}
+
+
 @contextlib.asynccontextmanager
 async def world(
     *names: str, settings_changes: dict[str, Any] | None = None, keep_house: bool = False

@@ -13,8 +13,10 @@ both. The cost of a lookup grows with the number of *distinct lengths* in a tabl
 from __future__ import annotations
 
 import ipaddress
+from bisect import insort
 from collections.abc import Iterator
 from functools import lru_cache
+from operator import itemgetter
 from typing import Generic, NamedTuple, TypeVar
 
 T = TypeVar("T")
@@ -91,19 +93,15 @@ def parse_prefix(text: str) -> Prefix:
 
     Bits below the mask are cleared, as AWS does when it stores a route.
     """
-    head, slash, tail = text.partition("/")
-    if slash and tail.isdigit() and ":" not in head:
+    head, _, tail = text.partition("/")
+    if tail.isdigit() and head.isascii() and head.replace(".", "").isdigit():
         parts = head.split(".")
-        length = int(tail)
-        if len(parts) == 4 and length <= 32:
-            value = 0
-            for part in parts:
-                if not (part.isascii() and part.isdigit()) or len(part) > 3 or int(part) > 255:
-                    break
-                value = value << 8 | int(part)
-            else:
-                shift = 32 - length
-                return Prefix(4, value >> shift << shift, length)
+        shift = 32 - int(tail)
+        if len(parts) == 4 and shift >= 0 and "" not in parts:
+            first, second, third, fourth = map(int, parts)
+            if first < 256 and second < 256 and third < 256 and fourth < 256:
+                value = first << 24 | second << 16 | third << 8 | fourth
+                return Prefix(4, value >> shift << shift, 32 - shift)
     found = ipaddress.ip_network(text, strict=False)
     return Prefix(found.version, int(found.network_address), found.prefixlen)
 
@@ -139,61 +137,62 @@ class PrefixMap(Generic[T]):
     Not thread-safe while being filled; read-only use from several threads is.
     """
 
-    __slots__ = ("_levels", "_size")
+    __slots__ = ("_levels", "_ordered")
 
     def __init__(self) -> None:
-        # version → [(bits to drop, {network without those bits: value})], longest prefixes first
-        self._levels: dict[int, list[tuple[int, dict[int, T]]]] = {4: [], 6: []}
-        self._size = 0
+        # (version, bits below the mask) → {network without those bits: value}
+        self._levels: dict[tuple[int, int], dict[int, T]] = {}
+        # version → [(bits below the mask, the same table)], longest prefixes first
+        self._ordered: dict[int, list[tuple[int, dict[int, T]]]] = {}
 
     def __len__(self) -> int:
-        return self._size
+        return sum(map(len, self._levels.values()))
+
+    def _level(self, version: int, shift: int) -> dict[int, T]:
+        level = self._levels.get((version, shift))
+        if level is None:
+            level = self._levels[version, shift] = {}
+            ordered = self._ordered.setdefault(version, [])
+            insort(ordered, (shift, level), key=itemgetter(0))
+        return level
 
     def __setitem__(self, prefix: Prefix, value: T) -> None:
-        shift = _BITS[prefix.version] - prefix.length
-        levels = self._levels[prefix.version]
-        for index, (drop, table) in enumerate(levels):
-            if drop == shift:
-                break
-            if drop > shift:
-                table = {}
-                levels.insert(index, (shift, table))
-                break
-        else:
-            table = {}
-            levels.append((shift, table))
-        key = prefix.network >> shift
-        self._size += key not in table
-        table[key] = value
+        version, network, length = prefix
+        shift = _BITS[version] - length
+        self._level(version, shift)[network >> shift] = value
+
+    def setdefault(self, prefix: Prefix, value: T) -> T:
+        """The value of exactly this network, which becomes `value` when it has none."""
+        version, network, length = prefix
+        shift = _BITS[version] - length
+        return self._level(version, shift).setdefault(network >> shift, value)
 
     def get(self, prefix: Prefix) -> T | None:
         """The value of exactly this network."""
-        shift = _BITS[prefix.version] - prefix.length
-        for drop, table in self._levels[prefix.version]:
-            if drop == shift:
-                return table.get(prefix.network >> shift)
-        return None
+        version, network, length = prefix
+        shift = _BITS[version] - length
+        level = self._levels.get((version, shift))
+        return None if level is None else level.get(network >> shift)
 
     def longest(self, address: Address) -> T | None:
         """The value of the most specific network that holds the address."""
-        value = address.value
-        for drop, table in self._levels[address.version]:
-            found = table.get(value >> drop)
+        version, value = address
+        for shift, level in self._ordered.get(version, ()):
+            found = level.get(value >> shift)
             if found is not None:
                 return found
         return None
 
     def matches(self, address: Address) -> Iterator[T]:
         """The values of all networks that hold the address, most specific first."""
-        value = address.value
-        for drop, table in self._levels[address.version]:
-            found = table.get(value >> drop)
+        version, value = address
+        for shift, level in self._ordered.get(version, ()):
+            found = level.get(value >> shift)
             if found is not None:
                 yield found
 
     def items(self) -> Iterator[tuple[Prefix, T]]:
         """All networks and their values."""
-        for version, levels in self._levels.items():
-            for drop, table in levels:
-                for key, value in table.items():
-                    yield Prefix(version, key << drop, _BITS[version] - drop), value
+        for (version, shift), level in self._levels.items():
+            for key, value in level.items():
+                yield Prefix(version, key << shift, _BITS[version] - shift), value

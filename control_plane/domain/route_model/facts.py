@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
+from typing import NamedTuple
 
 from control_plane.domain.route_model.addresses import Address, Prefix
 
@@ -46,8 +47,7 @@ class RouteState(StrEnum):
     FILTERED = "filtered"
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(NamedTuple):
     """One route of a VPC or transit gateway route table.
 
     `targets` has one id (`local`, `igw-…`, `tgw-…`, `eni-…`, `tgw-attach-…`), several for an equal-cost

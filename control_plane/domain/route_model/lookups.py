@@ -238,9 +238,7 @@ class Lookups:
         found: list[Attachment] = []
         for vpc_id in homes:
             found += self.index.attachments_of_vpc.get((gateway_id, vpc_id), ())
-        for attachment in self.index.attachments_of_gateway.get(gateway_id, ()):
-            if attachment.resource_type not in ("vpc",):
-                found.append(attachment)
+        found += self.index.outward_attachments.get(gateway_id, ())
         return found
 
 
@@ -265,6 +263,8 @@ class Index:
     endpoint_of_interface: dict[str, str] = field(default_factory=dict)
     attachments_of_vpc: dict[tuple[str, str], list[Attachment]] = field(default_factory=dict)
     attachments_of_gateway: dict[str, list[Attachment]] = field(default_factory=dict)
+    # those of a transit gateway that do not lead into a VPC
+    outward_attachments: dict[str, list[Attachment]] = field(default_factory=dict)
     attachment_of_connection: dict[str, Attachment] = field(default_factory=dict)
     transit_gateways_of_vpc: dict[str, list[str]] = field(default_factory=dict)
     tables_of_transit_gateway: dict[str, list[str]] = field(default_factory=dict)
@@ -341,10 +341,8 @@ class Index:
                     self.internet_gateway[vpc_id] = gateway_id
         if "InternetGateways" not in facts.observed:
             # Which gateway a VPC has still shows in its routes.
-            for table in facts.tables.values():
-                for route in table.routes() if table.vpc_id else ():
-                    if (route.target or "").startswith("igw-") and table.vpc_id:
-                        self.internet_gateway.setdefault(table.vpc_id, route.targets[0])
+            for vpc_id, gateway_id in facts.routed_gateways.items():
+                self.internet_gateway.setdefault(vpc_id, gateway_id)
         for nat in facts.nat_gateways.values():
             if nat.interface_id:
                 self.nat_of_interface[nat.interface_id] = nat
@@ -376,7 +374,9 @@ class Index:
                 self.attachments_of_vpc.setdefault(key, []).append(attachment)
                 if attachment.usable:
                     self.transit_gateways_of_vpc.setdefault(resource_id, []).append(gateway_id)
-            elif attachment.resource_type == "vpn":
+                continue
+            self.outward_attachments.setdefault(gateway_id, []).append(attachment)
+            if attachment.resource_type == "vpn":
                 self.attachment_of_connection[resource_id] = attachment
         for table in facts.tables.values():
             if table.transit_gateway_id:

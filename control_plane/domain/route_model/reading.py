@@ -7,6 +7,7 @@ EC2 gives it is an InvalidSnapshot naming the resource and the field. It does no
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -60,6 +61,7 @@ _TARGET_KEYS = (
     "CoreNetworkArn",
     "OdbNetworkArn",
 )
+_STATES = {str(state): state for state in RouteState}
 _GONE = ("deleted", "terminated")
 
 
@@ -93,6 +95,8 @@ class Facts:
     table_of_subnet: dict[str, str] = field(default_factory=dict)
     # internet or virtual private gateway → its (edge) route table
     table_of_gateway: dict[str, str] = field(default_factory=dict)
+    # VPC → an internet gateway that its routes name
+    routed_gateways: dict[str, str] = field(default_factory=dict)
     observed: frozenset[str] = frozenset()
     not_observed: tuple[str, ...] = ()
 
@@ -579,8 +583,10 @@ def _vpc_table(item: Json, facts: Facts) -> RouteTable:
         propagating=tuple(one["GatewayId"] for one in item.get("PropagatingVgws") or []),
     )
     for route in item.get("Routes") or []:
-        target = next((route[key] for key in _TARGET_KEYS if route.get(key)), None)
-        state = RouteState(str(route.get("State", "active")).lower())
+        target = read_target(route)
+        state = _STATES.get(route.get("State", "active"))
+        if state is None:
+            raise ValueError(f"{route['State']!r} is no state of a route")
         origin = route.get("Origin")
         if target == "local":
             rank = RouteRank.LOCAL
@@ -604,6 +610,8 @@ def _vpc_table(item: Json, facts: Facts) -> RouteTable:
         if not destination:
             raise KeyError("DestinationCidrBlock in one of its routes")
         table.add(Route(table.id, parse_prefix(destination), targets, rank, state))
+        if target is not None and target.startswith("igw-") and table.vpc_id:
+            facts.routed_gateways.setdefault(table.vpc_id, target)
     vpc = facts.vpcs.get(item.get("VpcId") or "")
     for cidr in vpc.cidrs if vpc else ():
         # EC2 lists the local route; a trimmed snapshot may not, and no table can be without it.
@@ -848,7 +856,7 @@ def _derive_propagated(snapshot: Snapshot, facts: Facts, listed: set[str]) -> No
             rows.setdefault(table_id, []).append(attachment)
     for table_id, attachments in rows.items():
         table = _transit_table(facts, table_id)
-        taken: list[Prefix] = []
+        taken = _Disjoint()
         vpns: dict[Prefix, list[str]] = {}
         for attachment in sorted(attachments, key=lambda one: (one.created, one.id)):
             if attachment.resource_type == "vpc":
@@ -859,10 +867,8 @@ def _derive_propagated(snapshot: Snapshot, facts: Facts, listed: set[str]) -> No
                 mine = [
                     cidr
                     for cidr in vpc.cidrs
-                    if (cidr.version == 4 or attachment.ipv6)
-                    and not any(cidr.overlaps(other) for other in taken)
+                    if (cidr.version == 4 or attachment.ipv6) and taken.take(cidr)
                 ]
-                taken += mine
                 for cidr in mine:
                     table.add(Route(table.id, cidr, (attachment.id,), RouteRank.PROPAGATED_VPC))
             elif attachment.resource_type == "vpn":
@@ -878,6 +884,23 @@ def _derive_propagated(snapshot: Snapshot, facts: Facts, listed: set[str]) -> No
                 _note(facts, f"TransitGatewayRoutes propagated by {attachment.id}")
         for cidr, targets in vpns.items():
             table.add(Route(table.id, cidr, tuple(targets), RouteRank.PROPAGATED_VPN))
+
+
+@dataclass
+class _Disjoint:
+    """Networks of which no two overlap, in order."""
+
+    spans: list[tuple[int, int, int]] = field(default_factory=list)
+
+    def take(self, cidr: Prefix) -> bool:
+        """Add the network, unless it overlaps one that is there."""
+        span = (cidr.version, cidr.network, cidr.last.value)
+        position = bisect(self.spans, span)
+        for neighbour in self.spans[max(position - 1, 0) : position + 1]:
+            if neighbour[0] == span[0] and neighbour[1] <= span[2] and span[1] <= neighbour[2]:
+                return False
+        self.spans.insert(position, span)
+        return True
 
 
 def _propagations(snapshot: Snapshot, facts: Facts) -> Iterable[tuple[str, Attachment]]:
@@ -922,4 +945,8 @@ def _note(facts: Facts, missing: str) -> None:
 
 def read_target(route: dict[str, Any]) -> str | None:
     """The target of one item of `describe_route_tables`' `Routes`."""
-    return next((route[key] for key in _TARGET_KEYS if route.get(key)), None)
+    for key in _TARGET_KEYS:
+        target = route.get(key)
+        if target:
+            return str(target)
+    return None

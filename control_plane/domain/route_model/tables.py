@@ -27,16 +27,12 @@ class RouteTable:
 
     def add(self, route: Route) -> None:
         """Add a route while the model is being built."""
-        present = self._routes.get(route.prefix) or ()
-        if present:
-            if any(
-                other.rank == route.rank and other.targets == route.targets for other in present
-            ):
+        alone = (route,)
+        present = self._routes.setdefault(route.prefix, alone)
+        if present is not alone:
+            if any(one.rank == route.rank and one.targets == route.targets for one in present):
                 return
-            present = tuple(sorted((*present, route), key=lambda one: one.rank))
-        else:
-            present = (route,)
-        self._routes[route.prefix] = present
+            self._routes[route.prefix] = tuple(sorted((*present, route), key=lambda one: one.rank))
         if route.rank is RouteRank.LOCAL:
             self._local.append(route.prefix)
 

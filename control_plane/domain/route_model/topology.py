@@ -23,6 +23,7 @@ class Topology:
 
     graph: nx.Graph[str] = field(default_factory=nx.Graph)
     _component: dict[str, int] = field(default_factory=dict)
+    _near_internet: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, facts: Facts, routers: Iterable[tuple[VpnConnection, str]]) -> Topology:
@@ -60,13 +61,11 @@ class Topology:
         for connection, vpc_id in routers:
             graph.add_edge(connection.id, vpc_id)
         if "InternetGateways" not in facts.observed:
-            for table in facts.tables.values():
-                for route in table.routes():
-                    target = route.target or ""
-                    if target.startswith("igw-") and table.vpc_id:
-                        graph.add_node(target, kind="internet-gateway")
-                        graph.add_edges_from(((target, INTERNET), (target, table.vpc_id)))
-        topology = cls(graph)
+            for vpc_id, gateway_id in facts.routed_gateways.items():
+                graph.add_node(gateway_id, kind="internet-gateway")
+                graph.add_edges_from(((gateway_id, INTERNET), (gateway_id, vpc_id)))
+        near = frozenset(nx.node_connected_component(graph, INTERNET))
+        topology = cls(graph, _near_internet=near)
         # Being joined through the internet is no connection for private addresses: leave it out of the components.
         inner = graph.subgraph(node for node in graph if node != INTERNET)
         for number, component in enumerate(nx.connected_components(inner)):
@@ -81,4 +80,4 @@ class Topology:
 
     def may_reach_internet(self, node: str) -> bool:
         """Whether an internet gateway is anywhere in what this node is connected to."""
-        return self.graph.has_node(node) and nx.has_path(self.graph, node, INTERNET)
+        return node in self._near_internet

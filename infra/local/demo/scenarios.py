@@ -9,10 +9,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from infra.local.demo.traffic import Traffic, wait_for_calls
-from infra.local.demo.watch import Surroundings, Watcher
+from infra.local.demo.watch import Watcher
+from infra.local.environment import Environment
 
 # Timers of the demo's policy: short, and said so in its output.
 POLICY: dict[str, Any] = {
@@ -33,26 +34,11 @@ SWITCH_SECONDS = 40.0
 RETURN_SECONDS = 90.0
 
 
-class Faults(Protocol):
-    """Breaking and mending the data plane."""
-
-    def cut(self, target: str) -> None: ...
-    def blackhole(self, target: str) -> None: ...
-    def refuse(self, target: str) -> None: ...
-    def heal(self, target: str) -> None: ...
-
-
-class Play(Surroundings, Protocol):
-    """A running environment with its faults."""
-
-    faults: Faults
-
-
 @dataclass
 class Stage:
     """What a scenario has at hand: the environment, the callers, the watcher, and its promises so far."""
 
-    cloud: Play
+    cloud: Environment
     traffic: Traffic
     watcher: Watcher
     say: Callable[[str], None]

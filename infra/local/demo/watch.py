@@ -7,24 +7,14 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from control_plane.adapters.dynamodb import Journal
 from control_plane.domain.journal import Entry
 from control_plane.settings import parameter_name
+from infra.local.environment import Environment
 
 POLL_SECONDS = 0.2
-
-
-class Surroundings(Protocol):
-    """What the demo needs of a running environment."""
-
-    link_id: str
-    proxy_url: str
-    state_machine_arn: str
-
-    def client(self, service: str, side: str = "govcloud") -> Any:
-        """A boto3 client."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,20 +29,20 @@ class Happening:
 class _Session:
     """Lets the product's own journal reader read through the environment's clients."""
 
-    def __init__(self, surroundings: Surroundings) -> None:
-        self._surroundings = surroundings
+    def __init__(self, environment: Environment) -> None:
+        self._environment = environment
 
     def client(self, service: str) -> Any:
-        return self._surroundings.client(service)
+        return self._environment.client(service)
 
 
 class Watcher:
     """Follows journal, alarms and executions, and tells `say` what is new."""
 
-    def __init__(self, surroundings: Surroundings, say: Callable[[Happening], None]) -> None:
-        self._cloud = surroundings
+    def __init__(self, environment: Environment, say: Callable[[Happening], None]) -> None:
+        self._cloud = environment
         self._say = say
-        self._journal = Journal(_Session(surroundings), "twinspan-state")  # type: ignore[arg-type]
+        self._journal = Journal(_Session(environment), "twinspan-state")  # type: ignore[arg-type]
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="watcher", daemon=True)
         self._alarms: dict[str, str] = {}
