@@ -207,9 +207,8 @@ class _Deployer:
             sides = self._preflight()
         with _phase("commercial"):
             commercial = self._deploy_commercial()
-        with tempfile.TemporaryDirectory(prefix="twinspan-deploy-") as directory:
-            with _phase("artifacts"):
-                source = self._artifacts(Path(directory), sides, commercial)
+        with _phase("artifacts"), tempfile.TemporaryDirectory(prefix="twinspan-") as directory:
+            source = self._artifacts(Path(directory), sides, commercial)
         with _phase("govcloud"):
             govcloud = self._deploy_govcloud(source)
         with _phase("credential"):
@@ -235,9 +234,8 @@ class _Deployer:
             commercial = dict(
                 zip(("RouterAddressA", "RouterAddressB"), _PLANNED_ADDRESSES, strict=True)
             )
-        with tempfile.TemporaryDirectory(prefix="twinspan-deploy-") as directory:
-            with _phase("artifacts"):
-                source = self._artifacts(Path(directory), sides, commercial)
+        with _phase("artifacts"), tempfile.TemporaryDirectory(prefix="twinspan-") as directory:
+            source = self._artifacts(Path(directory), sides, commercial)
         with _phase("govcloud"):
             plans.append(self._stacks[GOVCLOUD].plan(source))
             self._stacks[GOVCLOUD].discard(plans[-1])
@@ -246,9 +244,7 @@ class _Deployer:
     def _say(self, phase: str, message: str) -> None:
         self._report(Progress(phase, message))
 
-    def _until(
-        self, phase: str, seconds: float, look: Callable[[], str | None], wait: str
-    ) -> None:
+    def _until(self, phase: str, seconds: float, look: Callable[[], str | None], wait: str) -> None:
         """Look until `look` finds nothing missing, for at most `seconds`."""
         deadline = time.monotonic() + seconds
         missing = look()
@@ -367,9 +363,7 @@ class _Deployer:
         except ClientError as error:
             if error.response["ResponseMetadata"]["HTTPStatusCode"] != 404:
                 raise
-        s3.create_bucket(
-            Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": region}
-        )
+        s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": region})
         s3.put_public_access_block(
             Bucket=bucket,
             PublicAccessBlockConfiguration={
@@ -484,7 +478,11 @@ class _Deployer:
                 Filters=[{"Name": "transit-gateway-attachment-id", "Values": [attachment]}],
             )["Associations"]
             states = [i["State"] for i in found if i["TransitGatewayAttachmentId"] == attachment]
-            return None if states == ["associated"] else f"{attachment} is {states or 'not associated'}"
+            return (
+                None
+                if states == ["associated"]
+                else f"{attachment} is {states or 'not associated'}"
+            )
 
         self._until("govcloud", 300, not_associated, f"waiting for {attachment}")
 
@@ -535,7 +533,9 @@ class _Deployer:
             return None if answer.get("UserName") == user else "the new key is not known yet"
 
         self._until("credential", _KEY_SETTLES_SECONDS, unknown, "waiting for the new key")
-        self._say("credential", f"{user}: new access key stored as {govcloud['CommercialCredentialId']}")
+        self._say(
+            "credential", f"{user}: new access key stored as {govcloud['CommercialCredentialId']}"
+        )
 
     # -- routers --------------------------------------------------------------------------------
 
@@ -812,7 +812,9 @@ def _settings(options: argparse.Namespace) -> DeploySettings:
         side, _, assignment = item.partition(":")
         name, equals, value = assignment.partition("=")
         if side not in parameters or not equals:
-            raise ValueError(f"--parameter {item}: wanted govcloud:Name=Value or commercial:Name=Value")
+            raise ValueError(
+                f"--parameter {item}: wanted govcloud:Name=Value or commercial:Name=Value"
+            )
         parameters[side][name] = value
     policy = json.loads(options.policy.read_text()) if options.policy else None
     return DeploySettings(
@@ -834,7 +836,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("command", nargs="?", choices=("deploy", "destroy"), default="deploy")
     parser.add_argument("--link", default="bedrock", help="the link's id (default: %(default)s)")
     parser.add_argument("--plan", action="store_true", help="show the change sets, change nothing")
-    parser.add_argument("--delete-data", action="store_true", help="destroy: state and evidence too")
+    parser.add_argument(
+        "--delete-data", action="store_true", help="destroy: state and evidence too"
+    )
     parser.add_argument("--govcloud-profile", default="govcloud", metavar="NAME")
     parser.add_argument("--commercial-profile", default="commercial", metavar="NAME")
     parser.add_argument("--govcloud-region", default="us-gov-west-1", metavar="REGION")

@@ -163,9 +163,7 @@ def compose_topology(
     return document
 
 
-def _side(
-    facts: SideFacts, outputs: Mapping[str, str], subnets: Sequence[str]
-) -> dict[str, Any]:
+def _side(facts: SideFacts, outputs: Mapping[str, str], subnets: Sequence[str]) -> dict[str, Any]:
     return {
         "partition": facts.partition,
         "region": facts.region,

@@ -185,9 +185,7 @@ def main(arguments: Iterable[str] | None = None) -> int:
     options.directory.mkdir(parents=True, exist_ok=True)
     try:
         for package in (PROXY, CONTROL_PLANE):
-            print(
-                build(package, options.directory, with_dependencies=options.with_dependencies)
-            )
+            print(build(package, options.directory, with_dependencies=options.with_dependencies))
     except PackagingError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

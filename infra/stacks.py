@@ -138,9 +138,8 @@ class Stacks:
         A stack that failed to be created holds nothing and is deleted first, as AWS demands.
         """
         stack = self.describe(source.name)
-        if stack is not None and stack["StackStatus"].endswith("_IN_PROGRESS"):
-            if stack["StackStatus"] != "REVIEW_IN_PROGRESS":
-                stack = self._settled(source.name)
+        if stack is not None and _is_under_way(stack):
+            stack = self._settled(source.name)
         status = stack["StackStatus"] if stack else None
         if status in ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "DELETE_FAILED"):
             self.delete(source.name)
@@ -221,7 +220,7 @@ class Stacks:
         deadline = time.monotonic() + self._timeout_seconds
         while True:
             stack: dict[str, Any] = self._client.describe_stacks(StackName=name_or_id)["Stacks"][0]
-            if not stack["StackStatus"].endswith("_IN_PROGRESS"):
+            if not _is_under_way(stack):
                 return stack
             if time.monotonic() >= deadline:
                 raise StackTimedOut(name_or_id, stack["StackStatus"], self._timeout_seconds)
@@ -256,6 +255,12 @@ class Stacks:
                 return StackFailed(name, stack["StackStatus"], None, reason)
         reason = stack.get("StackStatusReason") or "CloudFormation gave no reason"
         return StackFailed(name, stack["StackStatus"], None, reason)
+
+
+def _is_under_way(stack: Mapping[str, Any]) -> bool:
+    # A stack in review waits for a change set to be carried out; nothing is happening to it.
+    status = stack["StackStatus"]
+    return bool(status.endswith("_IN_PROGRESS")) and status != "REVIEW_IN_PROGRESS"
 
 
 def _planned(change: Mapping[str, Any]) -> PlannedChange:

@@ -17,6 +17,8 @@ from enum import StrEnum
 from control_plane.domain.observation import ObservedPath, TunnelStatus
 from control_plane.domain.policy import LatencyLimits
 
+_PARTIAL = "partial"
+
 
 class Health(StrEnum):
     """Our assessment of a path."""
@@ -60,7 +62,7 @@ def assess(seen: ObservedPath, latency: LatencyLimits) -> PathHealth:
         return PathHealth(
             seen.name,
             Health.FAILED,
-            (seen.probe.describe(), *faults, *drift),
+            (seen.probe.describe(), *faults, *drift, *_partial(seen)),
             drift_explains_failure=bool(drift) and not faults,
         )
     if seen.probe is not None:
@@ -81,14 +83,27 @@ def _hard_faults(seen: ObservedPath) -> list[str]:
         faults.append(f"the VPN connection is {seen.connection_state}")
     if seen.tunnels is not None and _up(seen) == 0:
         faults.append(f"all {len(seen.tunnels)} tunnels are DOWN")
-    if seen.endpoint_state is not None and seen.endpoint_state.lower() != "available":
-        detail = f" ({seen.endpoint_error})" if seen.endpoint_error else ""
-        faults.append(f"the VPC endpoint is {seen.endpoint_state}{detail}")
+    if seen.endpoint_state is not None and _endpoint_state(seen) not in ("available", _PARTIAL):
+        faults.append(_endpoint_fault(seen))
     return faults
 
 
+def _endpoint_state(seen: ObservedPath) -> str:
+    return (seen.endpoint_state or "").lower()
+
+
+def _endpoint_fault(seen: ObservedPath) -> str:
+    detail = f" ({seen.endpoint_error})" if seen.endpoint_error else ""
+    return f"the VPC endpoint is {seen.endpoint_state}{detail}"
+
+
+def _partial(seen: ObservedPath) -> list[str]:
+    """Some interfaces of the endpoint work; a probe tells whether this path's does."""
+    return [_endpoint_fault(seen)] if _endpoint_state(seen) == _PARTIAL else []
+
+
 def _warnings(seen: ObservedPath, latency: LatencyLimits) -> list[str]:
-    warnings = []
+    warnings = _partial(seen)
     if _redundancy_lost(seen):
         total = len(seen.tunnels or ())
         warnings.append(f"{total - _up(seen)} of {total} tunnels DOWN: redundancy is lost")

@@ -135,6 +135,7 @@ def roll_back(control: Control, run: Run, plan: Plan, cause: str, now: datetime)
         generation = _publish(
             control, run, topology, policy, plan.active_before, generation, reason, now
         )
+        _remember_rollback(control, run, policy, plan, now)
     put_back = _undo_routes(control, run, topology, policy, plan)
     control.state.close_plan(plan, "undone", run.held())
     data = {"plan_id": plan.plan_id, "cause": cause, "routes_put_back": put_back}
@@ -209,6 +210,22 @@ def routing_config(
         published_by=published_by,
         reason=reason,
     )
+
+
+def _remember_rollback(
+    control: Control, run: Run, policy: Policy, plan: Plan, now: datetime
+) -> None:
+    """A switch that did not hold counts as a switch back, and as a failure of the path it led to."""
+    assert plan.active_after is not None and plan.active_before is not None
+    back = Switch(at=now, from_path=plan.active_after, to_path=plan.active_before, kind="Rollback")
+    history = control.state.history(run.link_id).after_observation(
+        {plan.active_after: False},
+        policy.hysteresis.failed_observations_to_fail,
+        policy.hysteresis.healthy_observations_to_recover,
+        now,
+    )
+    history = history.after_switch(back, policy.flap_damping, penalise=plan.active_after)
+    control.state.save_history(run.link_id, history, run.held())
 
 
 def _publish(

@@ -209,7 +209,7 @@ def _demo(options: argparse.Namespace) -> int:
 
     from infra.local.demo.play import play
 
-    return play(options.scenario, Console())
+    return play(options.scenario, Console(highlight=False, soft_wrap=True))
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ from infra.local.alarm_rules import InvalidAlarmRule, parse_rule
 from infra.local.clock import CloudClock
 from infra.local.errors import NotEmulated
 from infra.local.events import EventRouter, FunctionInvoker
-from infra.local.metrics import Dimensions, dimensions_of, is_of
+from infra.local.metrics import Dimensions, MetricIndex, dimensions_of
 from infra.local.moto_state import every_backend
 
 logger = logging.getLogger(__name__)
@@ -70,12 +70,6 @@ class AlarmMetric:
     statistic: str
     period_seconds: int
     unit: str | None
-
-    def includes(self, datum: MetricDatumBase) -> bool:
-        """Whether a datapoint is one of this metric, in this unit if one is given."""
-        return is_of(datum, self.namespace, self.name, self.dimensions) and (
-            self.unit is None or datum.unit == self.unit
-        )
 
 
 def alarm_metric(alarm: Alarm) -> AlarmMetric:
@@ -210,6 +204,7 @@ class AlarmEvaluator:
         self._functions = functions
         self._lock = threading.RLock()
         self._evaluated: dict[str, int] = {}
+        self._index = MetricIndex()
 
     @property
     def tick_seconds(self) -> float:
@@ -293,8 +288,9 @@ class AlarmEvaluator:
         length = self._clock.real_seconds(metric.period_seconds)
         start = end - count * length
         buckets: list[list[MetricDatumBase]] = [[] for _ in range(count)]
-        for datum in list(backend.metric_data):
-            if metric.includes(datum):
+        found = self._index.datapoints(backend, metric.namespace, metric.name, metric.dimensions)
+        for datum in found:
+            if metric.unit is None or datum.unit == metric.unit:
                 position = (_aware(datum.timestamp).timestamp() - start) / length
                 if 0 <= position < count:
                     buckets[int(position)].append(datum)

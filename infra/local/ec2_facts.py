@@ -15,7 +15,7 @@ from typing import Any
 
 from moto.core.common_types import TYPE_RESPONSE
 from moto.core.responses import ActionResult
-from moto.core.utils import camelcase_to_underscores, method_names_from_class
+from moto.core.utils import camelcase_to_underscores
 from moto.ec2.exceptions import (
     DryRunClientError,
     EC2ClientError,
@@ -150,7 +150,7 @@ class _DryRunFacts:
     def call_action(self: Any) -> TYPE_RESPONSE:
         """With `DryRun`, answer as AWS does for a caller who has the permission: nothing is done."""
         action = camelcase_to_underscores(self._get_action())
-        if action in method_names_from_class(type(self)) and self._get_bool_param("DryRun"):
+        if hasattr(type(self), action) and self._get_bool_param("DryRun"):
             status, headers, body = self.serialized(ActionResult(DryRunClientError()))
             headers, body = self._enrich_response({**self.response_headers, **headers}, body)
             return status, headers, body

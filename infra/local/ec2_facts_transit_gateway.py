@@ -39,7 +39,7 @@ from moto.ec2.responses.transit_gateway_route_tables import (
 
 from infra.local.ec2_facts_filters import keep_matching, tag_filters
 from infra.local.ec2_facts_graft import graft, original
-from infra.local.ec2_facts_vpn import routes_learned_over
+from infra.local.ec2_facts_vpn import network_of, routes_learned_over
 
 _STATIC, _PROPAGATED = "static", "propagated"
 # Which kind of attachment wins when several propagate the same prefix.
@@ -79,7 +79,7 @@ def effective_routes(table: TransitGatewayRouteTable) -> list[TransitGatewayRout
     for destination, stored in list(table.routes.items()):
         attachment = backend.transit_gateway_attachments.get(stored["attachment_id"])
         alive = attachment is not None and attachment.state == "available"
-        network = ipaddress.IPv4Network(destination)
+        network = network_of(destination)
         routes[network] = TransitGatewayRoute(
             destination=network,
             type=_STATIC,
@@ -121,7 +121,7 @@ def _propagated_by(attachment: Any) -> Iterable[ipaddress.IPv4Network]:
         if vpc is None:
             return ()
         return [
-            ipaddress.IPv4Network(block["cidr_block"])
+            network_of(block["cidr_block"])
             for block in vpc.get_cidr_block_association_set(ipv6=False)
         ]
     if attachment.resource_type == "vpn":

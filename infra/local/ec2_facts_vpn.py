@@ -18,6 +18,7 @@ Shapes: botocore's service model `ec2` 2016-11-15 (`VpnConnection`, `VgwTelemetr
 from __future__ import annotations
 
 import enum
+import functools
 import ipaddress
 import re
 import secrets
@@ -63,6 +64,12 @@ _MINIMUM_DPD_TIMEOUT_SECONDS = 30
 _ANSWERED_AS = {"DPDTimeoutSeconds": "DpdTimeoutSeconds", "DPDTimeoutAction": "DpdTimeoutAction"}
 _ANSWERED_AS |= {"IKEVersions": "IkeVersions"}
 _NOT_ANSWERED = frozenset({"PreSharedKey", "TunnelInsideCidr"})
+
+
+@functools.lru_cache(maxsize=4096)
+def network_of(cidr: str) -> ipaddress.IPv4Network:
+    """A CIDR as a network. The data plane asks for the same few many times a second."""
+    return ipaddress.IPv4Network(cidr)
 
 
 class TunnelStatus(enum.StrEnum):
@@ -128,9 +135,7 @@ class EdgeRouter:
 
 def _prefixes(resource_id: str, tag_value: str) -> tuple[ipaddress.IPv4Network, ...]:
     try:
-        return tuple(
-            ipaddress.IPv4Network(part) for part in tag_value.replace(",", " ").split() if part
-        )
+        return tuple(network_of(part) for part in tag_value.replace(",", " ").split())
     except ValueError as error:
         raise ValueError(f"tag {ADVERTISES_TAG} of {resource_id}: {error}") from error
 

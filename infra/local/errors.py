@@ -3,6 +3,7 @@
 EmbeddedCloudError
 ├── UnsupportedMotoVersion   the extensions were written for other versions of moto
 ├── CloudAlreadyRunning      moto's state is per process, so only one cloud can run in it
+├── CloudStopped             something of a cloud went on after it was stopped
 ├── WorkerStartFailed        the process that forks function workers could not start
 └── PatchPointMissing        moto no longer has something that an extension replaces
 
@@ -35,6 +36,13 @@ class CloudAlreadyRunning(EmbeddedCloudError):
 
     def __init__(self) -> None:
         super().__init__("an embedded cloud is already running in this process: stop it first")
+
+
+class CloudStopped(EmbeddedCloudError):
+    """Something of a cloud, such as an execution, went on after the cloud was stopped."""
+
+    def __init__(self) -> None:
+        super().__init__("the embedded cloud has been stopped")
 
 
 class WorkerStartFailed(EmbeddedCloudError):

@@ -26,12 +26,13 @@ from moto.cloudwatch.exceptions import ResourceNotFound
 from moto.cloudwatch.models import Alarm, CloudWatchBackend, cloudwatch_backends
 from moto.cloudwatch.responses import CloudWatchResponse
 from moto.core.errors import COMMON_ERROR_CODES
-from moto.core.models import DEFAULT_ACCOUNT_ID, MockAWS
+from moto.core.models import DEFAULT_ACCOUNT_ID, MockAWS, botocore_stubber
 from moto.core.responses import ActionResult, BaseResponse, EmptyResult
 from moto.events.exceptions import InvalidEventPatternException, ValidationException
 from moto.events.models import EventsBackend, Rule
 from moto.iam import models as iam_models
 from moto.logs.models import LogsBackend
+from moto.scheduler.models import EventBridgeSchedulerBackend
 from moto.sns.models import Subscription
 from moto.stepfunctions import models as stepfunctions_models
 from moto.stepfunctions import responses as stepfunctions_responses
@@ -60,6 +61,7 @@ from infra.local import stepfunctions as step_functions
 from infra.local.alarms import AlarmEvaluator
 from infra.local.errors import (
     CloudAlreadyRunning,
+    CloudStopped,
     NotEmulated,
     PatchPointMissing,
     UnsupportedMotoVersion,
@@ -87,22 +89,29 @@ class RunningCloud:
     task_clients: ClientCache
 
 
+_owner: object | None = None
 _running: RunningCloud | None = None
 _installed = False
 
 
-def attach(cloud: RunningCloud) -> None:
-    """Lead moto's methods to this cloud. Raises `CloudAlreadyRunning`."""
-    global _running
-    if _running is not None:
+def claim(owner: object) -> None:
+    """Take moto's state, which is global, for one cloud. Raises `CloudAlreadyRunning`."""
+    global _owner
+    if _owner is not None:
         raise CloudAlreadyRunning
+    _owner = owner
+
+
+def attach(cloud: RunningCloud) -> None:
+    """Lead moto's methods to the parts of the cloud that has claimed moto's state."""
+    global _running
     _running = cloud
 
 
-def detach() -> None:
-    """Give moto its own behaviour back."""
-    global _running
-    _running = None
+def release() -> None:
+    """Give moto its own behaviour back, and its state to the next cloud."""
+    global _owner, _running
+    _owner = _running = None
 
 
 def install() -> None:
@@ -244,6 +253,14 @@ def _extend_events() -> None:
                 raise ValidationException(f"{error} (rule {name})") from None
         original(backend, name, event_bus_arn, targets)
 
+    def create_schedule(cloud: RunningCloud, original: Original, *args: Any, **kwargs: Any) -> None:
+        raise NotEmulated("EventBridge Scheduler (schedule rules are)")
+
+    def create_archive(cloud: RunningCloud, original: Original, *args: Any, **kwargs: Any) -> None:
+        raise NotEmulated("EventBridge archives")
+
+    _wrap(EventBridgeSchedulerBackend, "create_schedule", create_schedule)
+    _wrap(EventsBackend, "create_archive", create_archive)
     _wrap(EventsBackend, "put_events", put_events)
     _wrap(EventsBackend, "put_rule", put_rule)
     _wrap(EventsBackend, "put_targets", put_targets)
@@ -498,6 +515,30 @@ def _extend_logs_and_sns() -> None:
         )
         cloud.lambdas.invoke_async(account_id, region, subscription.endpoint, event)
 
+    def put_metric_filter(
+        cloud: RunningCloud, original: Original, *args: Any, **kwargs: Any
+    ) -> None:
+        raise NotEmulated("metric filters of log groups")
+
+    def put_subscription_filter(
+        cloud: RunningCloud,
+        original: Original,
+        backend: LogsBackend,
+        log_group_name: str,
+        filter_name: str,
+        filter_pattern: str,
+        destination_arn: str,
+        role_arn: str,
+    ) -> None:
+        where = f"filter {filter_name} of {log_group_name}"
+        if filter_pattern.strip():
+            raise NotEmulated(f"the pattern {filter_pattern!r} of a log subscription ({where})")
+        if destination_arn.split(":")[2] != "lambda":
+            raise NotEmulated(f"log subscriptions to {destination_arn} ({where})")
+        original(backend, log_group_name, filter_name, filter_pattern, destination_arn, role_arn)
+
+    _wrap(LogsBackend, "put_metric_filter", put_metric_filter)
+    _wrap(LogsBackend, "put_subscription_filter", put_subscription_filter)
     _wrap(LogsBackend, "put_log_events", put_log_events)
     _wrap(Subscription, "publish", publish)
 
@@ -516,6 +557,7 @@ def _extend_step_functions() -> None:
         *args: Any,
         **kwargs: Any,
     ) -> Execution:
+        step_functions.forget_old_executions(backend)
         execution: Execution = original(
             backend,
             state_machine_arn,
@@ -612,6 +654,8 @@ def _extend_step_functions() -> None:
         return definitions.parse(definition)
 
     def client_for(*args: Any, **kwargs: Any) -> Any:
+        if _running is None and not botocore_stubber.enabled:
+            raise CloudStopped  # an execution that outlived its cloud; moto would call port 5000
         if _running is None:
             return original_client_for(*args, **kwargs)
         return _running.task_clients.client_for(*args, **kwargs)
@@ -622,6 +666,7 @@ def _extend_step_functions() -> None:
     _wrap(StepFunctionsParserBackend, "create_state_machine", create_state_machine)
     _wrap(StepFunctionsParserBackend, "_get_executions", get_executions)
     _wrap(Execution, "to_history_output", to_history_output)
+    setattr(Execution, "status", property(step_functions.status))  # noqa: B010
     _wrap(StepFunctionResponse, "get_execution_history", get_execution_history)
     _wrap(StepFunctionResponse, "describe_execution", describe_execution)
     _wrap(StepFunctionResponse, "send_task_failure", send_task_failure)

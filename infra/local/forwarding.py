@@ -25,7 +25,7 @@ from typing import Any
 from moto.ec2.models import EC2Backend
 
 from infra.local.ec2_facts_transit_gateway import effective_routes
-from infra.local.ec2_facts_vpn import edge_router_of, routes_learned_over
+from infra.local.ec2_facts_vpn import edge_router_of, network_of, routes_learned_over
 
 Carries = Callable[[Any], bool]
 """Whether a VPN connection (moto's object) really carries packets now."""
@@ -105,7 +105,7 @@ def _walk_from(
         _cross(connection, carries)
         _out_of_router(connection, interface)
 
-        source_address = next(ipaddress.IPv4Network(source.cidr_block).hosts())
+        source_address = next(network_of(source.cidr_block).hosts())
         returning = _router_connection(commercial, govcloud, interface, source_address, carries)
         inbound = returning.id
         _deliver_to(govcloud, returning, source, source_address)
@@ -146,14 +146,13 @@ def _vpc_route(backend: EC2Backend, subnet_id: str, address: ipaddress.IPv4Addre
     matching = [
         route
         for route in table.routes
-        if route.destination_cidr_block
-        and address in ipaddress.IPv4Network(route.destination_cidr_block)
+        if route.destination_cidr_block and address in network_of(route.destination_cidr_block)
     ]
     if not matching:
         raise _Lost(f"{table.id} of {subnet_id} has no route to {address}")
     route = max(
         matching,
-        key=lambda route: ipaddress.IPv4Network(str(route.destination_cidr_block)).prefixlen,
+        key=lambda route: network_of(str(route.destination_cidr_block)).prefixlen,
     )
     if route.state != "active":
         raise _Lost(f"{table.id}: the route {route.destination_cidr_block} is a {route.state}")

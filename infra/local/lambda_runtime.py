@@ -118,8 +118,19 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True)
+class InvocationRecord:
+    """One invocation as `LambdaRuntime.history` keeps it: how it ended, without what went in or came out."""
+
+    function_name: str
+    request_id: str
+    error_type: str | None
+    duration_ms: float
+    fault_fired: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Invocation:
-    """What one invocation came to, as `EmbeddedCloud.lambdas.history` keeps it.
+    """What one invocation came to.
 
     `function_error` is None or `Unhandled`, as in AWS's answer. `fault_fired`: an injected fault took effect.
     """
@@ -196,7 +207,7 @@ class LambdaRuntime:
         self._log_lock = threading.Lock()
         self._running: dict[str, int] = defaultdict(int)
         self._faults: dict[str, deque[Fault]] = defaultdict(deque)
-        self.history: deque[Invocation] = deque(maxlen=10_000)
+        self.history: deque[InvocationRecord] = deque(maxlen=10_000)
 
     def start(self) -> None:
         self._pool.start()
@@ -250,7 +261,15 @@ class LambdaRuntime:
         finally:
             with self._lock:
                 self._running[arn] -= 1
-        self.history.append(invocation)
+        self.history.append(
+            InvocationRecord(
+                function_name=invocation.function_name,
+                request_id=invocation.request_id,
+                error_type=invocation.error_type,
+                duration_ms=invocation.duration_ms,
+                fault_fired=invocation.fault_fired,
+            )
+        )
         return invocation
 
     def invoke_async(self, account_id: str, region: str, function: str, payload: str) -> None:

@@ -7,7 +7,10 @@ with more dimensions, or of another namespace, as the same metric, and return wr
 from __future__ import annotations
 
 import copy
+import threading
+import weakref
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from moto.cloudwatch.models import CloudWatchBackend, MetricDatumBase
@@ -28,6 +31,40 @@ def is_of(datum: MetricDatumBase, namespace: str, name: str, dimensions: Dimensi
         datum.name == name
         and datum.namespace == namespace
         and dimensions_of(datum.dimensions) == dimensions
+    )
+
+
+class MetricIndex:
+    """The datapoints of each metric, found without reading through all of a backend's.
+
+    Follows moto's list of datapoints, which only grows; one index serves all backends.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._indexed: weakref.WeakKeyDictionary[CloudWatchBackend, _Indexed] = (
+            weakref.WeakKeyDictionary()
+        )
+
+    def datapoints(
+        self, backend: CloudWatchBackend, namespace: str, name: str, dimensions: Dimensions
+    ) -> list[MetricDatumBase]:
+        """All datapoints of a metric, in the order in which they came."""
+        with self._lock:
+            indexed = self._indexed.setdefault(backend, _Indexed())
+            data = backend.metric_data
+            for datum in data[indexed.seen :]:
+                key = (datum.namespace, datum.name, dimensions_of(datum.dimensions))
+                indexed.by_metric.setdefault(key, []).append(datum)
+                indexed.seen += 1
+            return list(indexed.by_metric.get((namespace, name, dimensions), ()))
+
+
+@dataclass(slots=True)
+class _Indexed:
+    seen: int = 0
+    by_metric: dict[tuple[str, str, Dimensions], list[MetricDatumBase]] = field(
+        default_factory=dict
     )
 
 

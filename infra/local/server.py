@@ -10,6 +10,7 @@ global. State lives in memory and ends with the cloud.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -43,6 +44,10 @@ _CONFIGURATION: Mapping[str, Mapping[str, Any]] = {
     "core": {"mock_credentials": False, "reset_boto3_session": False},
 }
 _CLIENT = Config(retries={"total_max_attempts": 2}, max_pool_connections=32)
+_QUIET_LOGGERS = {
+    "werkzeug": logging.ERROR,  # one line per request would bury everything else
+    "moto.stepfunctions": logging.CRITICAL,  # a dump per failed task, which its history tells better
+}
 _DELIVERY_THREADS = 8
 _FUNCTION_THREADS = 8
 _WORKERS_PER_FUNCTION = 8
@@ -54,8 +59,10 @@ class EmbeddedCloud:
 
     `clock` shrinks AWS's own timers (see `CloudClock`). `port` 0 takes a free one. `log_directory` gets one
     file per function with what it wrote. With `timers` False alarms and schedules stand still until
-    `start_timers`, or a test calls `alarms.run_due(now)` and `scheduler.run_due(now)` with a time of its own. Attributes of use to tests and to the data plane: `router` (put an AWS
-    service's own event), `alarms`, `scheduler`, `lambdas` (faults, history), `clock`.
+    `start_timers`, or a test calls `alarms.run_due(now)` and `scheduler.run_due(now)` with a time of its own.
+
+    Attributes of a started cloud: `endpoint_url` (the AWS APIs), `router` (put an AWS service's own event; fail
+    deliveries), `lambdas` (faults, history), `alarms`, `scheduler`, `api_gateway`, `clock`.
     """
 
     def __init__(
@@ -74,9 +81,7 @@ class EmbeddedCloud:
         self._timers = timers
         self._clients: dict[tuple[str, Side], Any] = {}
         self._client_lock = threading.Lock()
-        self._on_stop: list[Callable[[], None]] = []
-        self._undo: list[Callable[[], None]] = []
-        self._started = False
+        self._parts = contextlib.ExitStack()
 
     # -- life -------------------------------------------------------------------------------------
 
@@ -91,16 +96,21 @@ class EmbeddedCloud:
         return self
 
     def _start(self) -> None:
+        # What stops first is started last: timers, executions, the gateway, functions, deliveries, the server.
+        extensions.claim(self)
+        self._parts.callback(extensions.release)
         moto_state.reset()
+        self._parts.callback(moto_state.reset)
         self._configure()
-        self._server = _Server(self._port)
-        self._undo.append(self._server.stop)
-        self._server.start()
-        self.endpoint_url = f"http://{ADDRESS}:{self._server.port}"
+        self._parts.callback(self._close_clients)
+        server = _Server(self._port)
+        self._parts.callback(server.stop)
+        server.start()
+        self.endpoint_url = f"http://{ADDRESS}:{server.port}"
+        task_clients = step_functions.ClientCache(self.endpoint_url)
+        self._parts.callback(task_clients.close)
         deliveries = self._tasks("deliveries", _DELIVERY_THREADS)
         functions = self._tasks("functions", _FUNCTION_THREADS)
-        self._timer_tasks = self._tasks("timers", 1)
-        self._all_tasks = (deliveries, functions, self._timer_tasks)
         self.lambdas = LambdaRuntime(
             clock=self.clock,
             tasks=functions,
@@ -112,21 +122,19 @@ class EmbeddedCloud:
         self.router = EventRouter(self.clock, deliveries, self.lambdas)
         self.alarms = AlarmEvaluator(self.clock, self.router, self.lambdas)
         self.scheduler = Scheduler(self.clock, self.router)
-        task_clients = step_functions.ClientCache(self.endpoint_url)
-        self._undo.append(task_clients.close)
         extensions.attach(RunningCloud(self.router, self.alarms, self.lambdas, task_clients))
-        self._undo.append(extensions.detach)
-        self._undo.append(step_functions.stop_running_executions)
-        self.api_gateway = ApiGateway(self.lambdas, ADDRESS)
-        self.api_gateway.start()
-        self._undo.append(self.api_gateway.stop)
         cloudformation.install(self.endpoint_url)
         _register_access_keys()
         self.lambdas.start()
-        self._undo.append(self.lambdas.stop)
+        self._parts.callback(self.lambdas.stop)
+        self.api_gateway = ApiGateway(self.lambdas, ADDRESS)
+        self.api_gateway.start()
+        self._parts.callback(self.api_gateway.stop)
+        self._parts.callback(step_functions.stop_running_executions)
+        self._timer_tasks = self._tasks("timers", 1)
+        self._all_tasks = (deliveries, functions, self._timer_tasks)
         if self._timers:
             self.start_timers()
-        self._started = True
 
     def start_timers(self) -> None:
         """Let alarms and schedules run by the clock, in a cloud that was made with `timers` False. Once."""
@@ -136,17 +144,7 @@ class EmbeddedCloud:
 
     def stop(self) -> None:
         """End everything that was started. Safe to call twice."""
-        for callback in reversed(self._on_stop):
-            callback()
-        self._on_stop.clear()
-        while self._undo:
-            self._undo.pop()()
-        for client in self._clients.values():
-            client.close()
-        self._clients.clear()
-        if self._started:
-            moto_state.reset()
-        self._started = False
+        self._parts.close()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -161,12 +159,17 @@ class EmbeddedCloud:
 
     def on_stop(self, callback: Callable[[], None]) -> None:
         """Call `callback` when the cloud stops, before anything else of it ends; last given, first called."""
-        self._on_stop.append(callback)
+        self._parts.callback(callback)
+
+    def _close_clients(self) -> None:
+        for client in self._clients.values():
+            client.close()
+        self._clients.clear()
 
     def _tasks(self, name: str, workers: int) -> BackgroundTasks:
         tasks = BackgroundTasks(name, workers)
         tasks.start()
-        self._undo.append(tasks.stop)
+        self._parts.callback(tasks.stop)
         return tasks
 
     def _configure(self) -> None:
@@ -176,11 +179,11 @@ class EmbeddedCloud:
         def restore() -> None:
             default_user_config.update(saved)  # type: ignore[typeddict-item]
 
-        self._undo.append(restore)
-        werkzeug = logging.getLogger("werkzeug")
-        level = werkzeug.level
-        werkzeug.setLevel(logging.ERROR)  # one line per request would bury everything else
-        self._undo.append(lambda: werkzeug.setLevel(level))
+        self._parts.callback(restore)
+        for name, level in _QUIET_LOGGERS.items():
+            quiet = logging.getLogger(name)
+            self._parts.callback(quiet.setLevel, quiet.level)
+            quiet.setLevel(level)
 
     # -- use --------------------------------------------------------------------------------------
 

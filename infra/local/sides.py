@@ -8,6 +8,7 @@ scanner takes them for real ones.
 from __future__ import annotations
 
 import enum
+import functools
 import threading
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,12 @@ import boto3
 from botocore.config import Config
 
 _session_lock = threading.Lock()
+
+
+@functools.cache
+def _session() -> Any:
+    # One for all: a session parses a service's description once. It holds no credentials of its own.
+    return boto3.session.Session()
 
 
 class Side(enum.StrEnum):
@@ -82,8 +89,7 @@ def connect(
 ) -> Any:
     """A boto3 client with a side's stand-in key, in the side's region unless another is given."""
     with _session_lock:  # making a client is not thread-safe; using it is
-        session: Any = boto3.session.Session()
-        return session.client(
+        return _session().client(
             service,
             region_name=region or account.region,
             endpoint_url=endpoint_url,

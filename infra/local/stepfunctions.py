@@ -35,6 +35,7 @@ from moto.stepfunctions.parser.models import (
     StepFunctionsParserBackend,
     stepfunctions_parser_backends,
 )
+from moto.stepfunctions.parser.utils import TMP_THREADS
 
 from infra.local.errors import NotEmulated, PatchPointMissing
 from infra.local.moto_state import every_backend
@@ -49,6 +50,7 @@ _TASK_CLIENT = Config(
     max_pool_connections=50,
 )
 _PARSED_DEFINITIONS = 64
+_KEPT_EXECUTIONS = 1000
 _PLACEHOLDER = re.compile(r"\$\{([A-Za-z0-9_]+)\}")
 _NAME = re.compile(r"[^\s<>{}\[\]?*\"#%\\^|~`$&,;:/\x00-\x1f\x7f-\x9f]+")
 _MAXIMUM_NAME_LENGTH = 80
@@ -239,6 +241,22 @@ def _operation(task: Any, action: str | None) -> Any:
 @functools.cache
 def _service_model() -> ServiceModel:
     return botocore.session.get_session().get_service_model("stepfunctions")
+
+
+def forget_old_executions(backend: StepFunctionsParserBackend) -> None:
+    """Keep the executions of a cloud that runs for days from filling the memory: AWS forgets after 90 days."""
+    for machine in backend.state_machines:
+        executions: list[Any] = machine.executions
+        surplus = len(executions) - _KEPT_EXECUTIONS
+        ended = [e for e in executions if e.exec_status not in (None, ExecutionStatus.RUNNING)]
+        for execution in ended[: max(0, surplus)]:
+            executions.remove(execution)
+    TMP_THREADS[:] = [thread for thread in TMP_THREADS if thread.is_alive()]
+
+
+def status(execution: Execution) -> str:
+    """An execution's status, also in the moment in which moto has not set it yet."""
+    return str((execution.exec_status or ExecutionStatus.RUNNING).value)
 
 
 def running_executions() -> list[Execution]:

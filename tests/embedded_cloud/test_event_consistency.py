@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import threading
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,6 +14,16 @@ from botocore.exceptions import ClientError
 from tests.embedded_cloud.conftest import Workbench
 
 
+@pytest.fixture
+def eager_threads() -> Iterator[None]:
+    """Threads that take turns every few instructions, so that a race shows."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    yield
+    sys.setswitchinterval(interval)
+
+
+@pytest.mark.usefixtures("eager_threads")
 def test_conditional_writes_let_exactly_one_through(bench: Workbench) -> None:
     """Of many conditional puts of one item at the same time, exactly one succeeds."""
     client = bench.cloud.client("dynamodb")
@@ -46,7 +58,7 @@ def test_conditional_writes_let_exactly_one_through(bench: Workbench) -> None:
             thread.join()
         return results
 
-    for round_number in range(5):
+    for round_number in range(10):
         outcomes = compete(f"lease-{round_number}")
         assert outcomes.count("taken") == 1
         assert outcomes.count("ConditionalCheckFailedException") == 7

@@ -428,3 +428,37 @@ def test_fault_needs_its_call_number() -> None:
         Fault(FaultKind.KILL_BEFORE_CALL)
     with pytest.raises(ValueError, match="call_number"):
         Fault(FaultKind.RAISE, 1)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "destination", "named"),
+    [
+        ("[ike_phase1_state=Down]", "lambda", "pattern"),
+        ("", "kinesis", "log subscriptions to"),
+    ],
+)
+def test_log_subscription_that_would_not_work_is_refused(
+    bench: Workbench, pattern: str, destination: str, named: str
+) -> None:
+    """A subscription that the cloud would not filter, or not deliver, is an error when it is put."""
+    logs = bench.cloud.client("logs")
+    group = bench.name("group")
+    logs.create_log_group(logGroupName=group)
+    with pytest.raises(ClientError, match=named):
+        logs.put_subscription_filter(
+            logGroupName=group,
+            filterName="f",
+            filterPattern=pattern,
+            destinationArn=f"arn:aws-us-gov:{destination}:us-gov-west-1:111111111111:x:y",
+        )
+
+
+def test_metric_filter_is_refused(bench: Workbench) -> None:
+    """A metric filter would count nothing here, so it cannot be put."""
+    with pytest.raises(ClientError, match="metric filters"):
+        bench.cloud.client("logs").put_metric_filter(
+            logGroupName="g",
+            filterName="f",
+            filterPattern="",
+            metricTransformations=[{"metricName": "m", "metricNamespace": "n", "metricValue": "1"}],
+        )

@@ -84,11 +84,13 @@ def test_sides_are_different_accounts() -> None:
 def test_only_one_cloud_runs_at_a_time() -> None:
     """A second cloud, or mock_aws, would wipe the running one's state: both are refused."""
     with EmbeddedCloud(timers=False) as cloud:
+        cloud.client("ssm").put_parameter(Name="/kept", Value="kept", Type="String")
         with pytest.raises(CloudAlreadyRunning):
             EmbeddedCloud(timers=False).start()
         with pytest.raises(CloudAlreadyRunning), mock_aws():
             pass
-        assert cloud.client("sts").get_caller_identity()["Account"] == "111111111111"
+        kept = cloud.client("ssm").get_parameter(Name="/kept")["Parameter"]["Value"]
+        assert kept == "kept"
 
 
 def test_mock_aws_works_without_a_cloud() -> None:

@@ -121,3 +121,14 @@ def test_bad_schedule_is_refused_by_put_rule(bench: Workbench) -> None:
     """PutRule refuses a schedule that could not fire."""
     with pytest.raises(ClientError, match="ScheduleExpression"):
         bench.rule({"Arn": bench.queue()[1]}, ScheduleExpression="cron(0 12 * * * *)")
+
+
+def test_eventbridge_scheduler_is_refused(bench: Workbench) -> None:
+    """A schedule of EventBridge Scheduler would never fire here, so it cannot be made."""
+    with pytest.raises(ClientError, match="EventBridge Scheduler"):
+        bench.cloud.client("scheduler").create_schedule(
+            Name="sweep",
+            ScheduleExpression="rate(1 minute)",
+            FlexibleTimeWindow={"Mode": "OFF"},
+            Target={"Arn": bench.queue()[1], "RoleArn": "arn:aws-us-gov:iam::111111111111:role/r"},
+        )

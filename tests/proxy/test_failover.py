@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import json
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -21,18 +19,9 @@ from tests.proxy.worlds import (
     hang,
     http,
     reset_unanswered,
+    run,
     world,
 )
-
-
-def run(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
-    """Run an async test in an event loop of its own."""
-
-    @functools.wraps(test)
-    def wrapper(*args: Any, **kwargs: Any) -> None:
-        asyncio.run(test(*args, **kwargs))  # type: ignore[arg-type]
-
-    return wrapper
 
 
 async def break_upstream(upstream: Upstream, fault: str) -> None:
@@ -195,9 +184,7 @@ async def test_an_open_breaker_never_refuses_a_path_that_works_again() -> None:
 @run
 async def test_a_healed_path_is_readmitted_by_a_probe() -> None:
     """After its ejection the active path is probed, tried and used again; nobody's call was the probe."""
-    async with world(
-        settings_changes=IMPATIENT | {"ejection_seconds": 0.05}, keep_house=True
-    ) as w:
+    async with world(settings_changes=IMPATIENT | {"ejection_seconds": 0.05}, keep_house=True) as w:
         first = w.upstreams["tunnel-1"]
         await first.refuse()
         assert (await w.call()).tunnel == "tunnel-2"
@@ -387,7 +374,10 @@ async def test_bytes_that_nobody_asked_for_reach_nobody() -> None:
 
 @pytest.mark.parametrize(
     "endless",
-    [b"HTTP/1.1 200 OK\r\n" + b"x: " + b"y" * 200_000, b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * 50_000],
+    [
+        b"HTTP/1.1 200 OK\r\n" + b"x: " + b"y" * 200_000,
+        b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * 50_000,
+    ],
 )
 @run
 async def test_headers_that_never_end_are_cut_off(endless: bytes) -> None:

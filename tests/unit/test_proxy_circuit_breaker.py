@@ -140,7 +140,9 @@ def test_proof_from_elsewhere_permits_trials_at_once() -> None:
 @given(
     st.lists(
         st.tuples(
-            st.sampled_from(["begin", "ok", "slow", "fail", "trip", "probe_ok", "probe_no", "drop"]),
+            st.sampled_from(
+                ["begin", "ok", "slow", "fail", "trip", "probe_ok", "probe_no", "drop"]
+            ),
             st.floats(0, 5),
         ),
         max_size=80,

@@ -93,6 +93,8 @@ def test_a_refusal_refetches_once() -> None:
         second = await found.after_refusal(first)
         assert second is not None
         assert second is not first
-        assert await found.after_refusal(first) is second, "another call learns of it without a read"
+        assert await found.after_refusal(first) is second, (
+            "another call learns of it without a read"
+        )
 
     asyncio.run(test())

@@ -16,7 +16,9 @@ from proxy.signing import Bearer, Signer, canonical_path
 AT = datetime(2026, 3, 1, 12, 34, 56, tzinfo=UTC)
 KEY, SECRET, REGION = "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "us-east-1"
 
-header_text = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=20)
+header_text = st.text(
+    st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=20
+)
 
 
 def botocore_headers(
@@ -70,7 +72,9 @@ def test_the_signature_is_botocores(model: str, host: str, token: str | None) ->
 @given(
     model=st.text(st.sampled_from("abcXYZ019-._:/+=@"), min_size=1, max_size=60),
     values=st.dictionaries(
-        st.sampled_from(["content-type", "accept", "x-amzn-bedrock-trace", "x-amzn-bedrock-accept"]),
+        st.sampled_from(
+            ["content-type", "accept", "x-amzn-bedrock-trace", "x-amzn-bedrock-accept"]
+        ),
         header_text,
     ),
     body=st.binary(max_size=200),

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+
 from tests.unit.route_model_language import (
     ANYTHING,
     Cloud,
@@ -346,6 +347,43 @@ def silent_bgp_vpn() -> Cloud:
     for tunnel in cloud.data["VpnConnections"][0]["VgwTelemetry"]:
         tunnel["AcceptedRouteCount"] = 0
     return cloud
+
+
+def unlisted_bgp() -> Cloud:
+    """A transit gateway whose static routes alone were listed, with a BGP connection that has accepted routes."""
+    cloud = Cloud().vpc("vpc-a", "10.1.0.0/16").vpc("vpc-b", "10.2.0.0/16")
+    for name, net in (("a", 1), ("b", 2)):
+        cloud.subnet(f"subnet-{name}", f"vpc-{name}", f"10.{net}.1.0/24")
+        cloud.interface(f"eni-{name}", f"subnet-{name}", f"10.{net}.1.5")
+        cloud.table(
+            f"rtb-{name}",
+            f"vpc-{name}",
+            route("10.0.0.0/8", "tgw-1"),
+            route("192.168.0.0/16", "tgw-1"),
+            main=True,
+        )
+    both = ("tgw-rtb-1",)
+    cloud.transit_gateway("tgw-1", "tgw-rtb-1").vpn("vpn-bgp", "tgw-1", accepted=15)
+    cloud.attach(
+        "tgw-attach-a", "tgw-1", "vpc-a", "tgw-rtb-1", subnets=("subnet-a",), propagates_to=both
+    )
+    cloud.attach("tgw-attach-b", "tgw-1", "vpc-b", "tgw-rtb-1", subnets=("subnet-b",))
+    cloud.attach("tgw-attach-vpn", "tgw-1", "vpn-bgp", "tgw-rtb-1", propagates_to=both)
+    return cloud
+
+
+def listed_bgp() -> Cloud:
+    return unlisted_bgp().transit_route(
+        "tgw-rtb-1", "10.1.0.0/16", "tgw-attach-a", kind="propagated"
+    )
+
+
+def propagating_static_vpn() -> Cloud:
+    """Route propagation is on, but the only connection's tunnels are down: nothing is propagated."""
+    cloud = Cloud().vpc("vpc-a", "10.0.0.0/16").subnet("subnet-a", "vpc-a", "10.0.1.0/24")
+    cloud.interface("eni-a", "subnet-a", "10.0.1.5").vpn_gateway("vgw-1", "vpc-a")
+    cloud.vpn("vpn-1", "vgw-1", static=("192.168.0.0/16", "10.0.1.0/25"), up=0)
+    return cloud.table("rtb-a", "vpc-a", main=True, propagating=("vgw-1",))
 
 
 def routers() -> Cloud:
@@ -956,6 +994,13 @@ CASES = [
     Case("an unknown public address is nobody's", internet, "internet", "3.3.3.77", "NO_SUCH_HOST"),
     Case("the internet carries no private addresses", internet, "internet", "10.0.0.5", "NO_ROUTE"),
     Case(
+        "what has no public address is not reached from the internet",
+        internet,
+        "internet",
+        "eni-unmapped",
+        "NO_PUBLIC_ADDRESS",
+    ),
+    Case(
         "nor does an internet gateway",
         internet,
         "eni-public",
@@ -1218,6 +1263,55 @@ CASES = [
         "8.8.8.8",
         "NO_ROUTE",
         ("vgw-1",),
+    ),
+    Case(
+        "what is routed to a gateway whose BGP routes nobody listed leaves by its connection",
+        unlisted_bgp,
+        "eni-a",
+        "192.168.1.1",
+        "EXITS_TO_SITE",
+        ("tgw-1", "tgw-attach-vpn", "vpn-bgp"),
+        "DELIVERED",
+    ),
+    Case(
+        "but not what is for another VPC",
+        unlisted_bgp,
+        "eni-a",
+        "10.2.1.5",
+        "NO_ROUTE",
+        ("tgw-1",),
+    ),
+    Case(
+        "and nothing where the listing shows propagated routes",
+        listed_bgp,
+        "eni-a",
+        "192.168.1.1",
+        "NO_ROUTE",
+        ("tgw-1",),
+    ),
+    Case(
+        "a connection that is down propagates nothing to the VPC",
+        propagating_static_vpn,
+        "eni-a",
+        "192.168.1.1",
+        "NO_ROUTE",
+    ),
+    Case(
+        "with tunnels assumed up its static routes are propagated",
+        propagating_static_vpn,
+        "eni-a",
+        "192.168.1.1",
+        "EXITS_TO_SITE",
+        ("vgw-1", "vpn-1"),
+        how={"assume_tunnels_up": True},
+    ),
+    Case(
+        "and still come after the local route",
+        propagating_static_vpn,
+        "eni-a",
+        "10.0.1.99",
+        "NO_SUCH_HOST",
+        how={"assume_tunnels_up": True},
     ),
     # -- endpoints
     Case(

@@ -232,7 +232,8 @@ class VpcEndpoint:
     @property
     def usable(self) -> bool:
         """Whether it carries packets. Live answers are lower-case, the API's enum is not."""
-        return self.state.lower() in ("available", "")
+        # `partial`: some of its interfaces work. Which ones, describe output does not tell; a probe does.
+        return self.state.lower() in ("available", "partial", "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,7 +124,6 @@ class Ground:
         if self.reply_to is not None and interface.id in self.reply_to.tracked:
             return ()
         facts = self.network.facts
-        peer_groups = self._peer_groups(interface, packet) if outbound else packet.sender_groups
         for group_id in interface.groups:
             group = facts.security_groups.get(group_id)
             if group is None:
@@ -135,9 +134,10 @@ class Ground:
                 for list_id in rule.prefix_list_ids:
                     if list_id not in facts.prefix_lists:
                         self._note(f"PrefixLists entries of {list_id}")
-                if filters.judge_group_rule(
-                    rule, packet, outbound, peer_groups, facts.prefix_lists
-                ):
+                peers = packet.sender_groups
+                if outbound and rule.group_ids:
+                    peers = self._peer_groups(interface, packet)
+                if filters.judge_group_rule(rule, packet, outbound, peers, facts.prefix_lists):
                     return ()
         direction = "outbound" if outbound else "inbound"
         groups = ", ".join(interface.groups)

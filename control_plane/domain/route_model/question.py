@@ -247,31 +247,26 @@ class Question:
             return router.addresses[0]
         if connection.static_routes:
             return connection.static_routes[0].sample_host
-        tables: list[RouteTable] = []
-        names: set[str] = set()
         attachment = network.attachment_of_connection.get(connection.id)
+        gateway = network.facts.vpn_gateways.get(connection.gateway_id or "")
+        tables: list[RouteTable | None] = []
+        vpc_ids: set[str | None] = {gateway.vpc_id} if gateway else set()
+        names = {connection.gateway_id, connection.transit_gateway_id}
         if attachment is not None:
-            names = {attachment.id}
-            for table_id in network.tables_of_transit_gateway.get(
-                attachment.transit_gateway_id, ()
-            ):
-                table = network.table(table_id)
-                tables += [table] if table else []
-        elif connection.gateway_id:
-            names = {connection.gateway_id}
-            gateway = network.facts.vpn_gateways.get(connection.gateway_id)
-            tables = [
-                table
-                for table in network.facts.tables.values()
-                if gateway and table.vpc_id == gateway.vpc_id
-            ]
+            gateway_id = attachment.transit_gateway_id
+            names.add(attachment.id)
+            tables += map(network.table, network.tables_of_transit_gateway.get(gateway_id, ()))
+            attached = network.index.attachments_of_gateway.get(gateway_id, ())
+            vpc_ids = {one.resource_id for one in attached if one.resource_type == "vpc"}
+        tables += [one for one in network.facts.tables.values() if one.vpc_id in vpc_ids]
         prefixes = [
             route.prefix
             for table in tables
-            for route in table.routes()
+            for route in (table.routes() if table else ())
             if names.intersection(route.targets)
             and route.prefix.version == 4
             and route.prefix.length
+            and not network.index.vpcs_at(route.prefix.first)
         ]
         return max(prefixes, key=lambda one: one.length).sample_host if prefixes else _UNKNOWN_SITE
 

@@ -95,6 +95,8 @@ class Facts:
     table_of_subnet: dict[str, str] = field(default_factory=dict)
     # internet or virtual private gateway → its (edge) route table
     table_of_gateway: dict[str, str] = field(default_factory=dict)
+    # transit gateway route table → attachments that propagate into it what no listing shows
+    unlisted: dict[str, list[Attachment]] = field(default_factory=dict)
     # VPC → an internet gateway that its routes name
     routed_gateways: dict[str, str] = field(default_factory=dict)
     observed: frozenset[str] = frozenset()
@@ -845,45 +847,58 @@ def _prefix_list_references(snapshot: Snapshot, facts: Facts) -> None:
 
 
 def _derive_propagated(snapshot: Snapshot, facts: Facts, listed: set[str]) -> None:
-    """Routes that propagations imply, for tables whose listing shows no propagated route at all.
+    """Routes that propagations imply, for attachments of which the table's listing shows none.
 
-    A table that lists any of them lists all of them. Where two attachments propagate overlapping CIDRs, the one that
-    was attached first has them (Transit Gateway guide, VPC attachments, "Limits").
+    Where two attachments propagate overlapping CIDRs, the one that was attached first has them (Transit Gateway
+    guide, VPC attachments, "Limits"). What a BGP connection has taught is in no other answer than the search for
+    routes: where a table shows no propagated route at all, that search was not made, and the attachment is kept as one
+    that may lead anywhere.
     """
     rows: dict[str, list[Attachment]] = {}
     for table_id, attachment in _propagations(snapshot, facts):
-        if table_id not in listed and attachment.usable:
+        if attachment.usable:
             rows.setdefault(table_id, []).append(attachment)
     for table_id, attachments in rows.items():
         table = _transit_table(facts, table_id)
         taken = _Disjoint()
+        shown: set[str] = set()
+        for route in table.routes() if table_id in listed else ():
+            if route.rank >= RouteRank.PROPAGATED_VPC:
+                shown.update(route.targets)
+            if route.rank is RouteRank.PROPAGATED_VPC:
+                taken.take(route.prefix)
         vpns: dict[Prefix, list[str]] = {}
         for attachment in sorted(attachments, key=lambda one: (one.created, one.id)):
+            if attachment.id in shown:
+                continue
             if attachment.resource_type == "vpc":
-                vpc = facts.vpcs.get(attachment.resource_id or "")
-                if vpc is None:
-                    _note(facts, f"Vpcs {attachment.resource_id}")
-                    continue
-                mine = [
-                    cidr
-                    for cidr in vpc.cidrs
-                    if (cidr.version == 4 or attachment.ipv6) and taken.take(cidr)
-                ]
-                for cidr in mine:
+                for cidr in _propagated_cidrs(facts, attachment, taken):
                     table.add(Route(table.id, cidr, (attachment.id,), RouteRank.PROPAGATED_VPC))
             elif attachment.resource_type == "vpn":
                 connection = facts.vpn_connections.get(attachment.resource_id or "")
-                if connection is None or not connection.static_only:
-                    _note(
-                        facts, f"TransitGatewayRoutes learnt by BGP from {attachment.resource_id}"
-                    )
-                    continue
-                for cidr in connection.static_routes:
+                for cidr in connection.static_routes if connection else ():
                     vpns.setdefault(cidr, []).append(attachment.id)
-            elif attachment.resource_type != "peering":
-                _note(facts, f"TransitGatewayRoutes propagated by {attachment.id}")
+                if (connection is None or not connection.static_only) and table_id not in listed:
+                    _unlisted(facts, table_id, attachment)
+            elif attachment.resource_type != "peering" and table_id not in listed:
+                _unlisted(facts, table_id, attachment)
         for cidr, targets in vpns.items():
             table.add(Route(table.id, cidr, tuple(targets), RouteRank.PROPAGATED_VPN))
+
+
+def _propagated_cidrs(facts: Facts, attachment: Attachment, taken: _Disjoint) -> list[Prefix]:
+    vpc = facts.vpcs.get(attachment.resource_id or "")
+    if vpc is None:
+        _note(facts, f"Vpcs {attachment.resource_id}")
+        return []
+    return [
+        cidr for cidr in vpc.cidrs if (cidr.version == 4 or attachment.ipv6) and taken.take(cidr)
+    ]
+
+
+def _unlisted(facts: Facts, table_id: str, attachment: Attachment) -> None:
+    facts.unlisted.setdefault(table_id, []).append(attachment)
+    _note(facts, f"TransitGatewayRoutes learnt from {attachment.resource_id} in {table_id}")
 
 
 @dataclass

@@ -175,13 +175,7 @@ class InternetSteps(Ground):
                         hops,
                     )
                 ]
-            blocker = Blocker(
-                str(destination),
-                "address",
-                f"the internet carries nothing to {destination}",
-                "address it by a public address",
-            )
-            return [Step(hops, packet, carry, stops=(Stop(Outcome.NO_ROUTE, blocker),))]
+            return [self._not_public(packet, carry, hops)]
         vpc_id, private = found
         packet = replace(packet, destination=private)
         gateway = network.internet_gateway_of(vpc_id)
@@ -221,6 +215,24 @@ class InternetSteps(Ground):
                 stops=stops,
             )
         ]
+
+    def _not_public(self, packet: Packet, carry: Carry, hops: tuple[Hop, ...]) -> Step:
+        """From the internet to an address that it carries nothing to."""
+        destination, network = packet.destination, self.network
+        owners = [
+            network.facts.interfaces[one]
+            for one in network.index.interfaces_by_address.get(destination, ())
+        ]
+        why = f"the internet carries nothing to {destination}"
+        outcome, blocker = (
+            Outcome.NO_ROUTE,
+            Blocker(str(destination), "address", why, "address it by a public address"),
+        )
+        if owners and not any(destination in one.public for one in owners):
+            outcome = Outcome.NO_PUBLIC_ADDRESS
+            fix = f"associate an Elastic IP with {owners[0].id}"
+            blocker = Blocker(owners[0].id, "network-interface", "it has no public address", fix)
+        return Step(hops, packet, carry, stops=(Stop(outcome, blocker),))
 
     def _towards_nat(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from control_plane.domain.route_model.addresses import Address
 from control_plane.domain.route_model.facts import Attachment, Route, RouteRank, RouteState
 from control_plane.domain.route_model.filters import Packet
 from control_plane.domain.route_model.ground import (
@@ -16,6 +17,7 @@ from control_plane.domain.route_model.ground import (
     matched,
     unusable_stop,
 )
+from control_plane.domain.route_model.tables import RouteTable
 from control_plane.domain.route_model.traces import Blocker, Hop, Outcome
 
 
@@ -94,7 +96,13 @@ class TransitSteps(Ground):
             return self._not_associated(place, attachment, packet, carry)
         route = table.lookup(packet.destination)
         steps: list[Step] = []
-        if route is None:
+        unlisted = self._unlisted(table, packet.destination) if route is None else []
+        if unlisted:
+            for one in unlisted:
+                self._note(f"whether {one.resource_id} announces {packet.destination}")
+                hops = (Hop(*hop),)
+                steps.append(self._towards_attachment(place.id, one.id, packet, carry, hops))
+        elif route is None:
             blocker = Blocker(
                 table.id,
                 "transit-gateway-route-table",
@@ -126,6 +134,32 @@ class TransitSteps(Ground):
         if self.explaining:
             steps += self._transit_detours(place, table.id, route, packet, carry)
         return steps
+
+    def _unlisted(self, table: RouteTable, destination: Address) -> list[Attachment]:
+        """Attachments whose learnt routes were not listed, and may lead to a destination that no VPC here has.
+
+        As with a virtual private gateway, what is routed to the gateway is taken to be announced to it.
+        """
+        found = []
+        for attachment in self.network.facts.unlisted.get(table.id, ()):
+            connection = self.network.facts.vpn_connections.get(attachment.resource_id or "")
+            router = self.network.router_of_connection(connection) if connection else None
+            homes = self.network.index.vpcs_at(destination)
+            if homes and (router is None or router.vpc_id not in homes):
+                continue
+            if (
+                connection is None
+                or self.tunnels_up
+                or connection.accepted_routes != 0
+                or not connection.tunnels_up
+            ):
+                found.append(attachment)
+        alive = []
+        for attachment in found:
+            connection = self.network.facts.vpn_connections.get(attachment.resource_id or "")
+            if connection is None or not self._is_down(connection):
+                alive.append(attachment)
+        return alive or found
 
     def _equal_targets(self, gateway_id: str, route: Route) -> tuple[str, ...]:
         """The attachments over which a route is spread: those whose tunnels are up, if any; one without ECMP."""

@@ -25,6 +25,7 @@ from control_plane.domain.route_model.ground import (
     instance_hop,
     matched,
 )
+from control_plane.domain.route_model.tables import RouteTable
 from control_plane.domain.route_model.traces import Blocker, Hop, Outcome
 from control_plane.domain.route_model.walk_internet import InternetSteps
 from control_plane.domain.route_model.walk_transit import TransitSteps
@@ -202,7 +203,7 @@ class VpcSteps(InternetSteps, TransitSteps, VpnSteps):
         """Look up a VPC route table and go where it says. `subnet_id` is empty for a gateway's table."""
         table = self.network.table(table_id)
         assert table is not None
-        route = table.lookup(packet.destination)
+        route = self._vpc_route(table, packet.destination)
         steps: list[Step] = []
         vpc_hop = (Hop("vpc", vpc_id),) if subnet_id else ()
         if route is None:
@@ -237,6 +238,23 @@ class VpcSteps(InternetSteps, TransitSteps, VpnSteps):
         if self.explaining and subnet_id:
             steps += self._detours(table_id, hop, route, vpc_id, subnet_id, packet, carry, acl)
         return steps
+
+    def _vpc_route(self, table: RouteTable, destination: Address) -> Route | None:
+        """The matched route; with tunnels assumed up, also what static connections would then propagate."""
+        route = table.lookup(destination)
+        if not self.tunnels_up or not table.propagating:
+            return route
+        vpc = self.network.facts.vpcs.get(table.vpc_id or "")
+        if vpc is not None and any(cidr.holds(destination) for cidr in vpc.cidrs):
+            return route
+        for gateway_id in table.propagating:
+            for connection in self.network.connections_of_gateway.get(gateway_id, ()):
+                for cidr in connection.static_routes:
+                    if cidr.holds(destination) and (
+                        route is None or cidr.length > route.prefix.length
+                    ):
+                        route = Route(table.id, cidr, (gateway_id,), RouteRank.PROPAGATED_VPN)
+        return route
 
     def _detours(
         self,

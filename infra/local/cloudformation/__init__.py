@@ -38,7 +38,7 @@ class LoopbackClients:
 
     def __init__(self, endpoint_url: str) -> None:
         self._endpoint_url = endpoint_url
-        self._session = boto3.session.Session()
+        self._session: Any = boto3.session.Session()
         self._made: dict[tuple[str, str, str], Any] = {}
         self._lock = threading.Lock()
 

@@ -111,7 +111,7 @@ def install(types: Registry, clients: ClientFactory) -> Callable[[], None]:
         PatchPointMissing: if moto has no such answers to replace.
     """
     # moto is global to the process, so what is put into it is too.
-    global _setup, _undo  # noqa: PLW0603
+    global _setup, _undo
     if _undo is not None:
         _undo()
     members = {name: item for name, item in vars(_Answers).items() if not name.startswith("__")}
@@ -130,7 +130,7 @@ def install(types: Registry, clients: ClientFactory) -> Callable[[], None]:
         setattr(CloudFormationResponse, name, member)
 
     def undo() -> None:
-        global _setup, _undo  # noqa: PLW0603
+        global _setup, _undo
         if _undo is not undo:
             return
         _setup = _undo = None
@@ -169,7 +169,7 @@ def _shelf(response: CloudFormationResponse) -> _Shelf:
             )
         )
         setattr(backend, _SHELF, shelf)
-    return shelf  # type: ignore[no-any-return]
+    return shelf
 
 
 def _given(response: Any, stack: Stack | None) -> dict[str, str]:

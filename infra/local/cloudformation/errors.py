@@ -1,8 +1,8 @@
 """Why a stack operation did not go through.
 
-    CloudFormationProblem
-    ├── TemplateProblem              the template or a parameter is wrong, in AWS's eyes too
-    └── UnsupportedByEmbeddedCloud   right for AWS, but not emulated here: refused, never ignored
+CloudFormationProblem
+├── TemplateProblem              the template or a parameter is wrong, in AWS's eyes too
+└── UnsupportedByEmbeddedCloud   right for AWS, but not emulated here: refused, never ignored
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NoReturn
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -123,7 +123,11 @@ class Stack:
         self.events.append(StackEvent(self.name, self.stack_id, _STACK_TYPE, status, reason))
 
     def record(
-        self, declaration: ResourceDeclaration, physical_id: str, status: str, reason: str | None = None
+        self,
+        declaration: ResourceDeclaration,
+        physical_id: str,
+        status: str,
+        reason: str | None = None,
     ) -> None:
         """Record what became of a resource."""
         self.events.append(
@@ -325,7 +329,7 @@ class StackEngine:
         physical_id: str,
         status: str,
         error: Exception,
-    ) -> Any:
+    ) -> NoReturn:
         reason = reason_of(error)
         stack.record(declaration, physical_id, status, reason)
         raise ResourceFailed(declaration.logical_id, reason) from error

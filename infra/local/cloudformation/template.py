@@ -242,7 +242,9 @@ def _check_parameter_item(where: str, slot: Mapping[str, Any], item: str) -> Non
     why = slot.get("ConstraintDescription")
     allowed = slot.get("AllowedValues")
     if allowed is not None and item not in [_as_text(value) for value in allowed]:
-        raise TemplateProblem(where, why or f"{item!r} is not one of {', '.join(map(str, allowed))}")
+        raise TemplateProblem(
+            where, why or f"{item!r} is not one of {', '.join(map(str, allowed))}"
+        )
     pattern = slot.get("AllowedPattern")
     if pattern is not None and not re.fullmatch(pattern, item):
         raise TemplateProblem(where, why or f"{item!r} does not match {pattern}")

@@ -42,7 +42,9 @@ class _Function(ApiType):
             aws.shaped_call("lambda", "update_function_code", {**function, **new[self._CODE]})
         configuration = {name: new[name] for name in changed - {self._CODE} if name in new}
         if configuration:
-            aws.shaped_call("lambda", "update_function_configuration", {**function, **configuration})
+            aws.shaped_call(
+                "lambda", "update_function_configuration", {**function, **configuration}
+            )
         return existing
 
 
@@ -80,7 +82,9 @@ class _StateMachine(ApiType):
         text = parameters.pop("DefinitionString", None)
         where = f"Resources.{aws.logical_id}.Properties"
         if (location is None) == (text is None):
-            raise TemplateProblem(where, "one of DefinitionS3Location, DefinitionString is required")
+            raise TemplateProblem(
+                where, "one of DefinitionS3Location, DefinitionString is required"
+            )
         if location is not None:
             stored = aws.call("s3", "get_object", Bucket=location["Bucket"], Key=location["Key"])
             text = stored["Body"].read().decode()
@@ -185,15 +189,20 @@ class _RestApi(ApiType):
         # The root resource is an answer of its own: create_rest_api does not always tell it.
         found = aws.call("apigateway", "get_resources", restApiId=made.physical_id)["items"]
         root = next(item["id"] for item in found if item["path"] == "/")
-        return Existing(
-            made.physical_id, {"RestApiId": made.physical_id, "RootResourceId": root}
-        )
+        return Existing(made.physical_id, {"RestApiId": made.physical_id, "RootResourceId": root})
 
 
 class _Method(ResourceType):
     name = "AWS::ApiGateway::Method"
     properties = frozenset(
-        {"ApiKeyRequired", "AuthorizationType", "HttpMethod", "Integration", "ResourceId", "RestApiId"}
+        {
+            "ApiKeyRequired",
+            "AuthorizationType",
+            "HttpMethod",
+            "Integration",
+            "ResourceId",
+            "RestApiId",
+        }
     )
     required = frozenset({"HttpMethod", "ResourceId", "RestApiId"})
     no_effect: Mapping[str, str] = {}
@@ -380,7 +389,14 @@ COMPUTE_TYPES: tuple[ResourceType, ...] = (
         create_call="create_rest_api",
         ref="id",
         properties=frozenset(
-            {"Description", "DisableExecuteApiEndpoint", "EndpointConfiguration", "Name", "Policy", "Tags"}
+            {
+                "Description",
+                "DisableExecuteApiEndpoint",
+                "EndpointConfiguration",
+                "Name",
+                "Policy",
+                "Tags",
+            }
         ),
         required=frozenset({"Name"}),
         tags=tag_map("tags"),
@@ -416,7 +432,15 @@ COMPUTE_TYPES: tuple[ResourceType, ...] = (
         create_call="create_stage",
         ref="stageName",
         properties=frozenset(
-            {"DeploymentId", "Description", "MethodSettings", "RestApiId", "StageName", "Tags", "TracingEnabled"}
+            {
+                "DeploymentId",
+                "Description",
+                "MethodSettings",
+                "RestApiId",
+                "StageName",
+                "Tags",
+                "TracingEnabled",
+            }
         ),
         required=frozenset({"RestApiId"}),
         tags=tag_map("tags"),

@@ -132,7 +132,9 @@ class _Bucket(ResourceType):
                 {"Bucket": bucket, "OwnershipControls": properties["OwnershipControls"]},
             )
         if "LifecycleConfiguration" in properties:
-            rules = [_lifecycle_rule(rule) for rule in properties["LifecycleConfiguration"]["Rules"]]
+            rules = [
+                _lifecycle_rule(rule) for rule in properties["LifecycleConfiguration"]["Rules"]
+            ]
             aws.shaped_call(
                 "s3",
                 "put_bucket_lifecycle_configuration",

@@ -36,9 +36,7 @@ def _provide_aws_policy(aws: Surroundings, arn: str) -> None:
     _, _, path = arn.partition(":iam::aws:policy/")
     name = path.rpartition("/")[2]
     if path and arn not in backend.managed_policies and name in _aws_policies():
-        policy = AWSManagedPolicy.from_data(
-            name, aws.account_id, aws.region, _aws_policies()[name]
-        )
+        policy = AWSManagedPolicy.from_data(name, aws.account_id, aws.region, _aws_policies()[name])
         backend.managed_policies[policy.arn] = policy
 
 
@@ -133,9 +131,7 @@ class _InstanceProfile(ResourceType):
         name = properties.get("InstanceProfileName") or aws.generated_name()
         answer = aws.call("iam", "create_instance_profile", InstanceProfileName=name)
         for role in properties["Roles"]:
-            aws.call(
-                "iam", "add_role_to_instance_profile", InstanceProfileName=name, RoleName=role
-            )
+            aws.call("iam", "add_role_to_instance_profile", InstanceProfileName=name, RoleName=role)
         return Existing(name, {"Arn": answer["InstanceProfile"]["Arn"]})
 
     def delete(self, aws: Surroundings, existing: Existing, properties: Properties) -> None:

@@ -109,7 +109,7 @@ def _permission(rule: Properties, peer_property: str) -> dict[str, Any]:
         permission["IpRanges"] = [{"CidrIp": rule["CidrIp"], **described}]
     elif peer_property in rule:
         permission["UserIdGroupPairs"] = [{"GroupId": rule[peer_property], **described}]
-    elif (lists := {"SourcePrefixListId", "DestinationPrefixListId"} & set(rule)):
+    elif lists := {"SourcePrefixListId", "DestinationPrefixListId"} & set(rule):
         permission["PrefixListIds"] = [{"PrefixListId": rule[lists.pop()], **described}]
     else:
         raise TemplateProblem("security group rule", f"CidrIp or {peer_property} is required")
@@ -257,7 +257,10 @@ class _VpcEndpoint(ApiType):
 class _TransitGateway(ApiType):
     def parameters(self, aws: Surroundings, properties: Properties) -> dict[str, Any]:
         options = super().parameters(aws, properties)
-        top = {name: options.pop(name) for name in ("Description", "TagSpecifications") if name in options}
+        top: dict[str, Any] = {}
+        for name in ("Description", "TagSpecifications"):
+            if name in options:
+                top[name] = options.pop(name)
         return {**top, "Options": options}
 
 

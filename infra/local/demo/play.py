@@ -7,7 +7,6 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from rich.console import Console
-from rich.table import Table
 
 from infra.local.demo.scenarios import SCENARIOS, Stage, policy_of
 from infra.local.demo.traffic import Traffic, by_path, runs
@@ -17,6 +16,7 @@ from infra.local.environment import Environment
 MODEL_ID = "anthropic.claude-3-5-sonnet-20241022-v2:0"
 CALLS_PER_SECOND = 20.0
 BASELINE_CALLS = 20
+SETTLE_SECONDS = 30.0
 EXIT_HELD, EXIT_BROKEN = 0, 1
 
 
@@ -62,7 +62,8 @@ def play(name: str, console: Console) -> int:
         watcher.start()
         traffic.start()
         try:
-            watcher.wait_for(lambda: len(traffic.calls()) >= BASELINE_CALLS, 20)
+            watcher.wait_for(lambda: len(traffic.calls()) >= BASELINE_CALLS, SETTLE_SECONDS)
+            watcher.wait_for(watcher.all_quiet, SETTLE_SECONDS)
             before = watcher.routing_config()["generation"]
             scenario(stage)
         finally:
@@ -84,7 +85,11 @@ def _summary(console: Console, stage: Stage, before: int) -> int:
     used = ", ".join(f"{path} {count}" for path, count in sorted(by_path(calls).items()))
     order = " → ".join(f"{path} ({count})" for path, count in runs(calls)[:12])
     failed = Counter(call.status for call in calls if call.failed)
-    console.print(f"calls       {len(calls)}: {used}; {sum(failed.values())} failed")
+    statuses = ", ".join(f"{status or 'no answer'} × {n}" for status, n in sorted(failed.items()))
+    console.print(
+        f"calls       {len(calls)}: {used}; {sum(failed.values())} failed"
+        + (f" ({statuses})" if failed else "")
+    )
     console.print(f"in order    {order}")
     slowest = max((call.seconds for call in calls if not call.failed), default=0.0)
     console.print(f"slowest     {slowest:.2f} s for an answered call")
@@ -105,12 +110,11 @@ def _summary(console: Console, stage: Stage, before: int) -> int:
 
 def _executions(console: Console, stage: Stage) -> None:
     """Each execution that changed something or was refused, with the states that it visited."""
-    table = Table(box=None, pad_edge=False, show_header=True)
-    table.add_column("execution", no_wrap=True)
-    table.add_column("outcome", no_wrap=True)
-    table.add_column("states visited")
+    outcomes: dict[str, list[str]] = {}
     for entry in stage.watcher.entries():
         if entry.kind == "outcome" and entry.data["outcome"] != "nothing-to-do":
-            states = [s for s in stage.watcher.states_visited(entry.execution) if s != "Start"]
-            table.add_row(entry.execution, entry.data["outcome"], " ".join(states))
-    console.print(table)
+            outcomes.setdefault(entry.execution, []).append(entry.data["outcome"])
+    for execution, ended in outcomes.items():
+        states = [name for name in stage.watcher.states_visited(execution) if name != "Start"]
+        console.print(f"execution   {execution}: {', then '.join(ended)}", markup=False)
+        console.print(f"  visited   {' '.join(states)}", markup=False)

@@ -31,6 +31,7 @@ POLICY: dict[str, Any] = {
     "lease_seconds": 60,
 }
 SWITCH_SECONDS = 40.0
+REFUSALS = 10
 RETURN_SECONDS = 90.0
 
 
@@ -96,6 +97,15 @@ class Stage:
         if failed:
             detail += f"; first: status {failed[0].status} {failed[0].error or ''}"
         self.promise("no inference call failed", bool(calls) and not failed, detail)
+
+    def wait_for_refusals(self) -> None:
+        """Leave things broken until the proxy has refused some calls, so that there is something to judge."""
+        wait_for_calls(
+            self.traffic,
+            lambda calls: sum(call.failed for call in calls) >= REFUSALS,
+            self.broke_at,
+            SWITCH_SECONDS,
+        )
 
     def expect_failed_closed(self, since: float, until: float) -> None:
         """While nothing works, every call is refused at once with 503 and Retry-After."""
@@ -205,6 +215,7 @@ def both_down(stage: Stage) -> None:
         config["generation"] == stage.generation_before,
         f"generation {config['generation']}",
     )
+    stage.wait_for_refusals()
     stage.heals("heal both", lambda: _both(faults.heal))
     stage.expect_traffic_on(stage.active(), RETURN_SECONDS)
     stage.expect_failed_closed(stage.broke_at, stage.healed_at)
@@ -257,6 +268,7 @@ def bad_standby(stage: Stage) -> None:
         (config["generation"], config["active_path"]) == (stage.generation_before, "tunnel-1"),
         f"generation {config['generation']} says {config['active_path']}",
     )
+    stage.wait_for_refusals()
     stage.heals("put the route back by hand", lambda: _create(stage, route))
     stage.expect_active("tunnel-2", RETURN_SECONDS)
     stage.expect_traffic_on("tunnel-2", RETURN_SECONDS)

@@ -73,6 +73,10 @@ class Watcher:
             for alarm in page["MetricAlarms"]
         }
 
+    def all_quiet(self) -> bool:
+        """Whether every alarm has had its first data and is OK."""
+        return set(self.alarm_states().values()) <= {"OK"}
+
     def routing_config(self) -> dict[str, Any]:
         """What is published."""
         name = parameter_name(self._cloud.link_id, "routing-config")

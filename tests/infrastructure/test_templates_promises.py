@@ -1,0 +1,431 @@
+"""What the templates promise, asserted on the deployed resources and on the templates themselves."""
+
+from __future__ import annotations
+
+import importlib
+import ipaddress
+import json
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import cfnlint.api
+import pytest
+from cfnlint.schema import PROVIDER_SCHEMA_MANAGER
+
+from infra.deploy import TEMPLATES, Deployment
+from infra.local.cloudformation import RESOURCE_TYPES
+from infra.local.cloudformation.template import Template
+from infra.local.event_patterns import matches
+from infra.local.server import EmbeddedCloud
+from infra.stacks import MAXIMUM_BODY_BYTES
+
+REGION = {"commercial": "us-east-1", "govcloud": "us-gov-west-1"}
+DEFINITION = Path(__file__).parents[2] / "state_machine" / "remediation.asl.json"
+STEPS = Path(__file__).parents[2] / "state_machine" / "steps"
+INTERNET = "0.0.0.0/0"
+BASICS = {"StepBasics", "ReadLinkDocuments", "UseState"}
+LOOKS = {"ReadGovCloudNetwork", "ReadCommercialCredential"}
+# Which abilities each function has, beside what every step needs. Widening one is a decision.
+ABILITIES: dict[str, set[str]] = {
+    "AcquireLease": set(),
+    "Observe": {"UseEvidence", *LOOKS},
+    "Decide": {"UseEvidence"},
+    "Plan": {"UseEvidence"},
+    "ProbeTarget": {"UseEvidence", "ReadCommercialCredential"},
+    "Apply": {"UseEvidence", "ChangeManagedRoutes", *LOOKS},
+    "Publish": {"UseEvidence", "PublishRoutingConfig"},
+    "Verify": {"UseEvidence", "AskProxy", *LOOKS},
+    "Record": {"UseEvidence", "Notify"},
+    "Recover": {"UseEvidence", "ChangeManagedRoutes", "PublishRoutingConfig", *LOOKS},
+    "ReleaseLease": set(),
+    "RollBack": {"UseEvidence", "ChangeManagedRoutes", "PublishRoutingConfig", *LOOKS},
+    "RequestApproval": {"UseEvidence", "Notify"},
+    "NeedsOperator": {"UseEvidence", "Notify"},
+    "Reject": {"Notify"},
+}
+
+
+@cache
+def template(side: str) -> Template:
+    return Template.parse((TEMPLATES / f"{side}.yaml").read_text())
+
+
+def of_type(side: str, type_name: str) -> dict[str, Any]:
+    return {
+        name: resource.properties
+        for name, resource in template(side).resources.items()
+        if resource.type_name == type_name
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("side", REGION)
+def test_cfn_lint_finds_nothing(side: str) -> None:
+    """The linter of AWS finds no error and no warning in the side's region."""
+    text = (TEMPLATES / f"{side}.yaml").read_text()
+    found = cfnlint.api.lint(text, regions=[REGION[side]])
+    assert [str(match) for match in found] == []
+
+
+@pytest.mark.parametrize("side", REGION)
+def test_no_yaml_alias(side: str) -> None:
+    """CloudFormation refuses YAML aliases, which every YAML library resolves without a word."""
+    for line in (TEMPLATES / f"{side}.yaml").read_text().splitlines():
+        assert not re.search(r"(^|[\s\[{,])[&*][A-Za-z][\w-]*\s*($|[,\]}])", line), line
+
+
+@pytest.mark.parametrize("side", REGION)
+def test_no_partition_is_written_out(side: str) -> None:
+    """ARNs take the partition from where they are deployed, so that no side names the other's."""
+    assert not re.search(r"arn:aws", (TEMPLATES / f"{side}.yaml").read_text())
+
+
+def test_commercial_template_fits_a_request() -> None:
+    """The commercial side is deployed first, when there is no bucket for a larger template."""
+    assert len((TEMPLATES / "commercial.yaml").read_bytes()) <= MAXIMUM_BODY_BYTES
+
+
+@pytest.mark.parametrize("kind", [item.name for item in RESOURCE_TYPES])
+def test_accepted_properties_exist_in_aws(kind: str) -> None:
+    """Every property that the embedded cloud accepts is one that CloudFormation knows."""
+    resource_type = RESOURCE_TYPES.named(kind, "test")
+    schema = PROVIDER_SCHEMA_MANAGER.get_resource_schema("us-gov-west-1", kind).schema
+    accepted = {*resource_type.properties, *resource_type.no_effect}
+    assert accepted <= set(schema["properties"])
+    assert resource_type.required <= accepted
+
+
+@pytest.mark.parametrize("side", REGION)
+def test_only_the_routers_subnets_have_a_way_to_the_internet(
+    side: str, cloud: EmbeddedCloud, deployment: Deployment
+) -> None:
+    """No private subnet's route table leads to an internet or NAT gateway, nor anywhere for all addresses."""
+    outputs = getattr(deployment, side)
+    tables = cloud.client("ec2", side).describe_route_tables(
+        Filters=[{"Name": "vpc-id", "Values": [outputs["VpcId"]]}]
+    )["RouteTables"]
+    outward = [
+        table
+        for table in tables
+        for route in table["Routes"]
+        if route.get("GatewayId", "").startswith("igw-")
+        or "NatGatewayId" in route
+        or route.get("DestinationCidrBlock") == INTERNET
+    ]
+    subnets = {a["SubnetId"] for t in outward for a in t["Associations"] if "SubnetId" in a}
+    allowed = {v for k, v in outputs.items() if k in ("EdgeSubnetAId", "EdgeSubnetBId")}
+    assert subnets == allowed
+
+
+def test_every_subnet_has_a_route_table_of_our_making(
+    cloud: EmbeddedCloud, deployment: Deployment
+) -> None:
+    """No subnet falls back to its VPC's main route table, which nobody looks after."""
+    for side in REGION:
+        ec2 = cloud.client("ec2", side)
+        vpc = [{"Name": "vpc-id", "Values": [getattr(deployment, side)["VpcId"]]}]
+        subnets = {item["SubnetId"] for item in ec2.describe_subnets(Filters=vpc)["Subnets"]}
+        associated = {
+            association["SubnetId"]
+            for table in ec2.describe_route_tables(Filters=vpc)["RouteTables"]
+            for association in table["Associations"]
+            if not association["Main"]
+        }
+        assert subnets == associated
+
+
+def test_govcloud_has_no_internet_gateway(cloud: EmbeddedCloud, deployment: Deployment) -> None:
+    """Nothing in the GovCloud VPC could be routed to the internet by a mistaken route."""
+    ec2 = cloud.client("ec2", "govcloud")
+    gateways = ec2.describe_internet_gateways(
+        Filters=[{"Name": "attachment.vpc-id", "Values": [deployment.govcloud["VpcId"]]}]
+    )["InternetGateways"]
+    assert gateways == []
+
+
+def test_each_zone_returns_through_its_own_router(
+    cloud: EmbeddedCloud, deployment: Deployment
+) -> None:
+    """Private zones a and b send GovCloud's network to the interface of the router beside them."""
+    ec2 = cloud.client("ec2", "commercial")
+    for zone in "AB":
+        table = ec2.describe_route_tables(
+            RouteTableIds=[deployment.commercial[f"PrivateRouteTable{zone}Id"]]
+        )["RouteTables"][0]
+        targets = {
+            route["DestinationCidrBlock"]: route.get("NetworkInterfaceId")
+            for route in table["Routes"]
+        }
+        router = deployment.commercial[f"RouterInterface{zone}Id"]
+        assert targets[deployment.govcloud["VpcCidr"]] == router
+        interface = ec2.describe_network_interfaces(NetworkInterfaceIds=[router])
+        assert interface["NetworkInterfaces"][0]["SourceDestCheck"] is False
+
+
+def test_transit_gateway_knows_both_sides(cloud: EmbeddedCloud, deployment: Deployment) -> None:
+    """The link's own route table is associated with, and learns from, the VPC and both VPN connections."""
+    ec2 = cloud.client("ec2", "govcloud")
+    table = {"TransitGatewayRouteTableId": deployment.govcloud["TransitGatewayRouteTableId"]}
+    associations = ec2.get_transit_gateway_route_table_associations(**table)["Associations"]
+    propagations = ec2.get_transit_gateway_route_table_propagations(**table)[
+        "TransitGatewayRouteTablePropagations"
+    ]
+    wanted = {
+        deployment.govcloud["VpcId"],
+        deployment.govcloud["VpnConnection1Id"],
+        deployment.govcloud["VpnConnection2Id"],
+    }
+    assert {item["ResourceId"] for item in associations} == wanted
+    assert {item["ResourceId"] for item in propagations} == wanted
+
+
+def test_all_tunnels_are_ikev2_with_aes_gcm() -> None:
+    """Every tunnel demands IKEv2, AES-256-GCM, SHA2-384 or better and Diffie-Hellman group 19 or higher."""
+    for connection in of_type("govcloud", "AWS::EC2::VPNConnection").values():
+        tunnels = connection["VpnTunnelOptionsSpecifications"]
+        assert len(tunnels) == 2
+        for options in tunnels:
+            assert _values(options["IKEVersions"]) == {"ikev2"}
+            for phase in ("Phase1", "Phase2"):
+                assert _values(options[f"{phase}EncryptionAlgorithms"]) == {"AES256-GCM-16"}
+                assert _values(options[f"{phase}IntegrityAlgorithms"]) <= {"SHA2-384", "SHA2-512"}
+                assert min(_values(options[f"{phase}DHGroupNumbers"])) >= 19
+            assert options["EnableTunnelLifecycleControl"] is True
+            assert options["LogOptions"]["CloudwatchLogOptions"]["LogEnabled"] is True
+
+
+def _values(items: list[dict[str, Any]]) -> set[Any]:
+    return {item["Value"] for item in items}
+
+
+def test_routers_take_session_tokens_only_and_have_no_ssh() -> None:
+    """IMDSv2 is required, no key pair is installed and no security group lets port 22 in."""
+    (launch,) = of_type("commercial", "AWS::EC2::LaunchTemplate").values()
+    data = launch["LaunchTemplateData"]
+    assert data["MetadataOptions"]["HttpTokens"] == "required"
+    assert "KeyName" not in data
+    for side in REGION:
+        for group in of_type(side, "AWS::EC2::SecurityGroup").values():
+            for rule in group.get("SecurityGroupIngress", []):
+                assert not (rule["FromPort"] <= 22 <= rule["ToPort"])
+                if rule["CidrIp"] == INTERNET:
+                    assert (rule["IpProtocol"], rule["FromPort"]) in {("udp", 500), ("udp", 4500)}
+
+
+def test_functions_reach_only_what_they_call() -> None:
+    """The functions' security group lets HTTPS out to endpoints, the peer and two services, and nothing in."""
+    group = of_type("govcloud", "AWS::EC2::SecurityGroup")["FunctionSecurityGroup"]
+    assert "SecurityGroupIngress" not in group
+    for rule in group["SecurityGroupEgress"]:
+        assert (rule["IpProtocol"], rule["FromPort"], rule["ToPort"]) == ("tcp", 443, 443)
+        assert rule.get("CidrIp") != INTERNET
+
+
+def test_each_function_has_a_role_of_its_own() -> None:
+    """No two functions share a role."""
+    roles = [p["Role"]["Fn::GetAtt"][0] for p in of_type("govcloud", "AWS::Lambda::Function").values()]
+    assert len(set(roles)) == len(roles)
+
+
+@pytest.mark.parametrize("name", ABILITIES)
+def test_each_step_has_only_its_own_abilities(name: str) -> None:
+    """A step's role names the policies it needs, and has no inline policy beside them."""
+    role = of_type("govcloud", "AWS::IAM::Role")[f"{name}Role"]
+    assert {item["Ref"] for item in role["ManagedPolicyArns"]} == BASICS | ABILITIES[name]
+    assert "Policies" not in role
+
+
+def test_only_tagged_route_tables_of_the_link_can_be_changed() -> None:
+    """Every permission to write a route, on both sides, demands the managed tag and the link's tag."""
+    writes = 0
+    for side in REGION:
+        for statement in _statements(side):
+            actions = statement["Action"]
+            actions = [actions] if isinstance(actions, str) else actions
+            changing = [a for a in actions if re.search(r"(Create|Replace|Delete)\w*Route\b", a)]
+            if changing and "Principal" not in statement:
+                writes += 1
+                condition = statement["Condition"]["StringEquals"]
+                assert condition["aws:ResourceTag/twinspan:managed"] == "true"
+                assert condition["aws:ResourceTag/twinspan:link"] == {"Ref": "LinkId"}
+    assert writes == 3
+
+
+def _statements(side: str) -> list[dict[str, Any]]:
+    documents = [p["PolicyDocument"] for p in of_type(side, "AWS::IAM::ManagedPolicy").values()]
+    for kind in ("AWS::IAM::Role", "AWS::IAM::User"):
+        for properties in of_type(side, kind).values():
+            documents += [policy["PolicyDocument"] for policy in properties.get("Policies", [])]
+    statements = [s for document in documents for s in document["Statement"]]
+    return [s.get("Fn::If", [None, s])[1] for s in statements]
+
+
+def test_no_role_may_do_everything() -> None:
+    """No permission is a wildcard action; only a denial is."""
+    for side in REGION:
+        for statement in _statements(side):
+            actions = statement["Action"]
+            for action in [actions] if isinstance(actions, str) else actions:
+                assert statement["Effect"] == "Deny" or "*" not in action
+
+
+@pytest.mark.parametrize("rule", sorted(of_type("govcloud", "AWS::Events::Rule")))
+def test_every_rule_drops_old_events_and_keeps_what_it_could_not_deliver(rule: str) -> None:
+    """Each target gives up after two minutes, and the event then lies in the dead-letter queue, which lets it in."""
+    properties = of_type("govcloud", "AWS::Events::Rule")[rule]
+    for target in properties["Targets"]:
+        assert target["RetryPolicy"]["MaximumEventAgeInSeconds"] <= 120
+        assert target["DeadLetterConfig"]["Arn"] == {"Fn::GetAtt": ["UndeliveredQueue", "Arn"]}
+    (policy,) = of_type("govcloud", "AWS::SQS::QueuePolicy").values()
+    (statement,) = policy["PolicyDocument"]["Statement"]
+    sources = statement["Condition"]["ArnEquals"]["aws:SourceArn"]
+    assert {"Fn::GetAtt": [rule, "Arn"]} in sources
+
+
+@pytest.mark.parametrize("name", sorted(of_type("govcloud", "AWS::Lambda::Function")))
+def test_handlers_exist(name: str) -> None:
+    """Each function's handler string names a function of this repository."""
+    handler = of_type("govcloud", "AWS::Lambda::Function")[name]["Handler"]
+    module, _, attribute = handler.rpartition(".")
+    assert callable(getattr(importlib.import_module(module), attribute))
+
+
+def test_every_step_module_is_a_function() -> None:
+    """No step was written and forgotten in the template, or the other way round."""
+    modules = {path.stem for path in STEPS.glob("*.py") if path.stem != "__init__"}
+    handlers = {
+        properties["Handler"].split(".")[2]
+        for properties in of_type("govcloud", "AWS::Lambda::Function").values()
+        if properties["Handler"].startswith("state_machine.steps.")
+    }
+    assert handlers == modules
+
+
+def test_substitutions_and_placeholders_agree() -> None:
+    """The definition names exactly what the template fills in."""
+    placeholders = set(re.findall(r"\$\{(\w+)\}", DEFINITION.read_text()))
+    (machine,) = of_type("govcloud", "AWS::StepFunctions::StateMachine").values()
+    assert placeholders == set(machine["DefinitionSubstitutions"])
+
+
+def test_workflow_may_call_exactly_its_steps() -> None:
+    """The workflow's role invokes the functions that its definition names, and no others."""
+    (machine,) = of_type("govcloud", "AWS::StepFunctions::StateMachine").values()
+    named = {
+        value["Fn::GetAtt"][0]
+        for name, value in machine["DefinitionSubstitutions"].items()
+        if name != "Partition"
+    }
+    role = of_type("govcloud", "AWS::IAM::Role")["WorkflowRole"]
+    invoke = role["Policies"][0]["PolicyDocument"]["Statement"][0]
+    assert invoke["Action"] == "lambda:InvokeFunction"
+    assert {item["Fn::GetAtt"][0] for item in invoke["Resource"]} == named
+
+
+def test_alarms_wake_the_workflow_by_name(cloud: EmbeddedCloud, deployment: Deployment) -> None:
+    """Every alarm's event matches the alarm rule; another link's alarm does not."""
+    pattern = json.loads(
+        cloud.client("events").describe_rule(Name="twinspan-bedrock-alarms")["EventPattern"]
+    )
+    alarms = cloud.client("cloudwatch").describe_alarms()["MetricAlarms"]
+    assert {alarm["AlarmName"] for alarm in alarms} == {
+        f"twinspan-bedrock-{path}-{kind}"
+        for path in ("tunnel-1", "tunnel-2")
+        for kind in ("down", "redundancy", "probe")
+    }
+    event = {
+        "source": "aws.cloudwatch",
+        "detail-type": "CloudWatch Alarm State Change",
+        "detail": {"state": {"value": "ALARM"}},
+    }
+    for alarm in alarms:
+        event["detail"] = {"alarmName": alarm["AlarmName"], "state": {"value": "ALARM"}}
+        assert matches(pattern, event)
+    event["detail"] = {"alarmName": "twinspan-other-tunnel-1-down", "state": {"value": "ALARM"}}
+    assert not matches(pattern, event)
+    event["detail"] = {"alarmName": alarms[0]["AlarmName"], "state": {"value": "INSUFFICIENT_DATA"}}
+    assert not matches(pattern, event)
+
+
+def test_tunnel_events_of_other_connections_do_not_wake_the_workflow(
+    cloud: EmbeddedCloud, deployment: Deployment
+) -> None:
+    """A Network Manager event matches by its resources, so that old and new shapes of detail both do."""
+    pattern = json.loads(
+        cloud.client("events").describe_rule(Name="twinspan-bedrock-vpn-status")["EventPattern"]
+    )
+    arn = "arn:aws-us-gov:ec2:us-gov-west-1:111111111111:vpn-connection/{}"
+    for vpn, expected in ((deployment.govcloud["VpnConnection1Id"], True), ("vpn-0other", False)):
+        event = {
+            "source": "aws.networkmanager",
+            "detail-type": "Network Manager Status Update",
+            "resources": ["arn:aws-us-gov:networkmanager::1:global-network/g", arn.format(vpn)],
+            "detail": {"changeType": "VPN-CONNECTION-IPSEC-DOWN"},
+        }
+        assert matches(pattern, event) is expected
+
+
+def test_sweep_starts_the_workflow_with_the_link(
+    cloud: EmbeddedCloud, deployment: Deployment
+) -> None:
+    """The schedule's input says which link to look at, in the shape that signals are parsed from."""
+    (target,) = cloud.client("events").list_targets_by_rule(Rule="twinspan-bedrock-sweep")["Targets"]
+    assert target["Arn"] == deployment.govcloud["RemediationStateMachineArn"]
+    assert json.loads(target["Input"]) == {
+        "source": "twinspan.sweep",
+        "detail-type": "Twinspan Sweep",
+        "detail": {"link_id": "bedrock"},
+    }
+
+
+def test_data_is_kept_safe(cloud: EmbeddedCloud, deployment: Deployment) -> None:
+    """Tables can be restored and refuse deletion; the evidence is versioned and private; audit rows expire."""
+    dynamodb, s3 = cloud.client("dynamodb"), cloud.client("s3")
+    for name in (deployment.govcloud["StateTableName"], deployment.govcloud["AuditTableName"]):
+        backups = dynamodb.describe_continuous_backups(TableName=name)
+        recovery = backups["ContinuousBackupsDescription"]["PointInTimeRecoveryDescription"]
+        assert recovery["PointInTimeRecoveryStatus"] == "ENABLED"
+        table = dynamodb.describe_table(TableName=name)["Table"]
+        assert table["DeletionProtectionEnabled"] is True
+        assert table["SSEDescription"]["Status"] == "ENABLED"
+    expiry = dynamodb.describe_time_to_live(TableName=deployment.govcloud["AuditTableName"])
+    assert expiry["TimeToLiveDescription"] == {
+        "TimeToLiveStatus": "ENABLED",
+        "AttributeName": "expiresAt",
+    }
+    bucket = {"Bucket": deployment.govcloud["EvidenceBucketName"]}
+    assert s3.get_bucket_versioning(**bucket)["Status"] == "Enabled"
+    block = s3.get_public_access_block(**bucket)["PublicAccessBlockConfiguration"]
+    assert set(block.values()) == {True}
+
+
+def test_api_is_private_and_signed(cloud: EmbeddedCloud, deployment: Deployment) -> None:
+    """The API is reached through its endpoint only, and takes signed requests only."""
+    api = cloud.client("apigateway")
+    rest = api.get_rest_api(restApiId=deployment.govcloud["ApiId"])
+    assert rest["endpointConfiguration"]["types"] == ["PRIVATE"]
+    for method in of_type("govcloud", "AWS::ApiGateway::Method").values():
+        assert method["AuthorizationType"] == "AWS_IAM"
+    assert "aws:SourceVpce" in rest["policy"]
+
+
+def test_networks_of_the_two_sides_do_not_overlap() -> None:
+    """With the defaults, every subnet lies in its VPC and the VPCs are disjoint."""
+    networks = {}
+    for side in REGION:
+        defaults = template(side).parameters
+        vpc = ipaddress.ip_network(defaults["VpcCidr"]["Default"])
+        subnets = [
+            ipaddress.ip_network(slot["Default"])
+            for name, slot in defaults.items()
+            if name.endswith("Cidr") and "Subnet" in name
+        ]
+        assert all(subnet.subnet_of(vpc) for subnet in subnets)
+        assert not any(a.overlaps(b) for i, a in enumerate(subnets) for b in subnets[:i])
+        networks[side] = vpc
+    assert not networks["govcloud"].overlaps(networks["commercial"])
+    for side, other in (("govcloud", "commercial"), ("commercial", "govcloud")):
+        peer = template(side).parameters["PeerCidr"]["Default"]
+        assert ipaddress.ip_network(peer) == networks[other]
