@@ -114,6 +114,9 @@ def plan_and_prove(
         )
         report = network.validate(list(plan.changes), flows=flows, limits=limits)
         violations = tuple(v.message for v in report.violations if v.blocking)
+        if violations and not plan.changes:
+            # The model says where packets stop; the topology says which route belongs there.
+            violations += tuple(route.describe() for route in target.drift)
         proof = report.to_dict()
     violations += tuple(f"not observed: {item}" for item in observation.not_observed)
 

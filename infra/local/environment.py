@@ -63,7 +63,7 @@ class Environment:
     `policy`: the link's policy document, or parts of it; the deployment's defaults otherwise.
     `seconds_per_minute`: real seconds that AWS's minute takes. `detection_aws_seconds`: how long AWS takes
     to notice a dead tunnel, in AWS's time. `log_directory` gets a file per function and one of the proxy;
-    without it they are gone with the environment.
+    without it they are gone with the environment. With `timers` False alarms and schedules stand still.
 
     Attributes: `link_id`, `endpoint_url` (the AWS APIs), `proxy_url`, `state_machine_arn`, `faults`,
     `bedrock` (`behaviour`, `served`), `plane` (relays and their counters), `cloud`, `deployment`.
@@ -77,7 +77,9 @@ class Environment:
         seconds_per_minute: float = SECONDS_PER_MINUTE,
         detection_aws_seconds: float = DETECTION_AWS_SECONDS,
         log_directory: Path | None = None,
+        timers: bool = True,
     ) -> None:
+        self._runs_timers = timers
         self.link_id = link_id
         self.seconds_per_minute = seconds_per_minute
         self._policy = policy
@@ -178,6 +180,8 @@ class Environment:
         self._timers.start()
         parts.callback(self._timers.stop)
         alarms, scheduler = self.cloud.alarms, self.cloud.scheduler
+        if not self._runs_timers:
+            return
         self._timers.every(alarms.tick_seconds, "alarm evaluation", alarms.run_due)
         self._timers.every(scheduler.tick_seconds, "schedules", scheduler.run_due)
 

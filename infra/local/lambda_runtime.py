@@ -160,28 +160,22 @@ class Throttled(LambdaClientError):
         super().__init__("TooManyRequestsException", "Rate Exceeded.")
 
 
-class FunctionAnswers:
-    """The JSON answers for invocations that never reached the end of the handler."""
+def timed_out(request_id: str, timeout_seconds: float) -> dict[str, Any]:
+    """AWS's answer for a function that did not end in time."""
+    message = f"RequestId: {request_id} Error: Task timed out after {timeout_seconds:.2f} seconds"
+    return {"errorType": "Sandbox.Timedout", "errorMessage": message}
 
-    @staticmethod
-    def timed_out(request_id: str, timeout_seconds: float) -> dict[str, Any]:
-        message = (
-            f"RequestId: {request_id} Error: Task timed out after {timeout_seconds:.2f} seconds"
-        )
-        return {"errorType": "Sandbox.Timedout", "errorMessage": message}
 
-    @staticmethod
-    def crashed(request_id: str, status: int | None) -> dict[str, Any]:
-        if status is not None and status < 0:
-            cause = "Runtime exited with error: signal: killed"
-        elif status:
-            cause = f"Runtime exited with error: exit status {status}"
-        else:
-            cause = "Runtime exited without providing a reason"
-        return {
-            "errorType": "Runtime.ExitError",
-            "errorMessage": f"RequestId: {request_id} Error: {cause}",
-        }
+def crashed(request_id: str, status: int | None) -> dict[str, Any]:
+    """AWS's answer for a function whose process ended. `status`: exit code, or negative for a signal."""
+    if status is not None and status < 0:
+        cause = "Runtime exited with error: signal: killed"
+    elif status:
+        cause = f"Runtime exited with error: exit status {status}"
+    else:
+        cause = "Runtime exited without providing a reason"
+    message = f"RequestId: {request_id} Error: {cause}"
+    return {"errorType": "Runtime.ExitError", "errorMessage": message}
 
 
 class LambdaRuntime:
@@ -399,10 +393,10 @@ class LambdaRuntime:
             }
             answer = worker.exchange(head, payload, timeout_seconds)
         except WorkerTimedOut:
-            error = FunctionAnswers.timed_out(request_id, timeout_seconds)
+            error = timed_out(request_id, timeout_seconds)
             self._pool.discard(worker)
         except WorkerCrashed as crash:
-            error = FunctionAnswers.crashed(request_id, crash.status)
+            error = crashed(request_id, crash.status)
             self._pool.discard(worker)
         duration_ms = (time.monotonic() - started) * 1000
         lines = worker.take_lines(ended=error is not None)
