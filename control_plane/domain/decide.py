@@ -188,7 +188,9 @@ def _remediate(s: Situation) -> Decision:
             needed = s.policy.hysteresis.failed_observations_to_fail
             waiting = f"{memory.failed_in_a_row} of {needed} failing observations so far"
             return Decision(DecisionKind.NO_CHANGE, (active.describe(), waiting))
-        may_repair = s.policy.drift_repair is Automation.AUTOMATIC and s.active_path not in s.refused
+        may_repair = (
+            s.policy.drift_repair is Automation.AUTOMATIC and s.active_path not in s.refused
+        )
         if active.drift_explains_failure and may_repair:
             return Decision(DecisionKind.REPAIR, (active.describe(),), s.active_path)
         return _leave(s, (active.describe(),))

@@ -65,7 +65,9 @@ def test_every_expected_kind_is_asked_for(ec2: Any) -> None:
     network = Network.build(snapshot)
     assert made["vpc"] in network.facts.vpcs
     assert made["connection"] in network.facts.vpn_connections
-    assert (made["gateway"],) == tuple({one.transit_gateway_id for one in network.facts.attachments.values()})
+    assert (made["gateway"],) == tuple(
+        {one.transit_gateway_id for one in network.facts.attachments.values()}
+    )
 
 
 def test_pages_are_followed(ec2: Any) -> None:

@@ -36,9 +36,7 @@ def create(cfn: Any, resources: dict[str, Any], **sections: Any) -> dict[str, An
 
 
 def update(cfn: Any, resources: dict[str, Any], **sections: Any) -> dict[str, Any]:
-    cfn.update_stack(
-        StackName="s", TemplateBody=json.dumps({"Resources": resources, **sections})
-    )
+    cfn.update_stack(StackName="s", TemplateBody=json.dumps({"Resources": resources, **sections}))
     stack: dict[str, Any] = cfn.describe_stacks(StackName="s")["Stacks"][0]
     return stack
 
@@ -170,7 +168,11 @@ def test_circular_references_are_found(cfn: Any) -> None:
         ({"Type": "String", "AllowedPattern": "[a-z]+"}, "B", "does not match"),
         ({"Type": "Number"}, "x", "not a number"),
         ({"Type": "Number", "MaxValue": 3}, "4", "at most 3"),
-        ({"Type": "AWS::SSM::Parameter::Value<String>"}, "x", "does not emulate the parameter type"),
+        (
+            {"Type": "AWS::SSM::Parameter::Value<String>"},
+            "x",
+            "does not emulate the parameter type",
+        ),
     ],
 )
 def test_wrong_parameters_are_refused(

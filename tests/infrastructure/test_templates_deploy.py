@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
 
 from control_plane.domain.topology import Topology
 from infra import deploy as deploy_module
@@ -15,7 +14,6 @@ from infra.deploy import DeploymentError, Progress, deploy, destroy, plan
 from infra.documents import EndpointOverride
 from infra.local import ec2_facts
 from infra.local.server import EmbeddedCloud
-from infra.local.sides import COMMERCIAL
 from infra.stacks import Stacks
 from proxy.routing_config import RoutingConfig
 from tests.infrastructure.conftest import IMAGE_ID, settings
@@ -254,7 +252,10 @@ def test_overrides_lead_paths_elsewhere(empty: EmbeddedCloud) -> None:
         deploy(empty, settings(endpoint_overrides={"tunnel-9": override}))
     done = deploy(empty, settings(endpoint_overrides={"tunnel-1": override}))
     first, second = done.topology["paths"]
-    assert (first["endpoint_url"], first["peer_networks"]) == ("http://127.0.11.1:9", ["127.0.11.1/32"])
+    assert (first["endpoint_url"], first["peer_networks"]) == (
+        "http://127.0.11.1:9",
+        ["127.0.11.1/32"],
+    )
     assert second["endpoint_url"].startswith("https://vpce-")
 
 
@@ -262,9 +263,7 @@ def test_waits_for_tunnels_until_it_gives_up(empty: EmbeddedCloud) -> None:
     """Tunnels that stay down are named, with the time that was waited."""
     deployed = deploy(empty, settings())
     ec2 = empty.client("ec2", "govcloud")
-    down = deploy_module._tunnels_down(
-        ec2, {"tunnel-1": deployed.govcloud["VpnConnection1Id"]}
-    )
+    down = deploy_module._tunnels_down(ec2, {"tunnel-1": deployed.govcloud["VpnConnection1Id"]})
     if down is None:
         pytest.skip("this cloud reports new tunnels as up")
     with pytest.raises(DeploymentError, match="routers: after 0 s: tunnel-1: .* is DOWN"):

@@ -225,7 +225,9 @@ def test_functions_reach_only_what_they_call() -> None:
 
 def test_each_function_has_a_role_of_its_own() -> None:
     """No two functions share a role."""
-    roles = [p["Role"]["Fn::GetAtt"][0] for p in of_type("govcloud", "AWS::Lambda::Function").values()]
+    roles = [
+        p["Role"]["Fn::GetAtt"][0] for p in of_type("govcloud", "AWS::Lambda::Function").values()
+    ]
     assert len(set(roles)) == len(roles)
 
 
@@ -371,7 +373,9 @@ def test_sweep_starts_the_workflow_with_the_link(
     cloud: EmbeddedCloud, deployment: Deployment
 ) -> None:
     """The schedule's input says which link to look at, in the shape that signals are parsed from."""
-    (target,) = cloud.client("events").list_targets_by_rule(Rule="twinspan-bedrock-sweep")["Targets"]
+    (target,) = cloud.client("events").list_targets_by_rule(Rule="twinspan-bedrock-sweep")[
+        "Targets"
+    ]
     assert target["Arn"] == deployment.govcloud["RemediationStateMachineArn"]
     assert json.loads(target["Input"]) == {
         "source": "twinspan.sweep",

@@ -303,7 +303,7 @@ def test_sigterm_lets_calls_end_and_flushes_the_audit(start: Start, background: 
     release = threading.Event()
 
     async def wait(upstream: Upstream, seen: Any, writer: asyncio.StreamWriter) -> None:
-        await asyncio.get_running_loop().run_in_executor(None, release.wait)
+        await asyncio.get_running_loop().run_in_executor(None, release.wait, 30)
         await answer_well(upstream, seen, writer)
 
     background.upstreams["tunnel-1"].behaviour = wait
@@ -320,7 +320,7 @@ def test_sigterm_lets_calls_end_and_flushes_the_audit(start: Start, background: 
             time.sleep(0.01)
         server.process.send_signal(signal.SIGTERM)
         until = time.monotonic() + 20
-        with contextlib.suppress(ConnectionRefusedError):
+        with contextlib.suppress(ConnectionRefusedError, ConnectionResetError):
             while time.monotonic() < until:
                 socket.create_connection(("127.0.0.1", server.port), 5).close()
         release.set()
