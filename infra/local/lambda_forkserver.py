@@ -124,9 +124,8 @@ class ForkServer:
     def serve(self) -> None:
         """Serve until the cloud is gone."""
         while os.getppid() == self._parent:
-            readable, _, _ = select.select(
-                [self._connection, self._wake_read], [], [], _PARENT_CHECK_SECONDS
-            )
+            watched: list[socket.socket | int] = [self._connection, self._wake_read]
+            readable, _, _ = select.select(watched, [], [], _PARENT_CHECK_SECONDS)
             if self._wake_read in readable:
                 os.read(self._wake_read, 4096)
             self._reap()
