@@ -293,6 +293,8 @@ def _why_not_home(s: Situation, preferred: str) -> str | None:
         return health.describe()
     if s.policy.failback.automation is Automation.MANUAL:
         return "the policy leaves failback to an operator"
+    if s.history.last_switch is not None and s.history.last_switch.by_hand:
+        return "traffic was moved here by hand, and stays until an operator asks for a failback"
     if memory.down:
         needed = s.policy.hysteresis.healthy_observations_to_recover
         return f"{memory.healthy_in_a_row} of {needed} healthy observations so far"

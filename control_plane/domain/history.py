@@ -45,12 +45,13 @@ class PathHistory(Document):
 
 
 class Switch(Document):
-    """One change of the published active path."""
+    """One change of the published active path; `by_hand` when an operator's intent made it."""
 
     at: AwareDatetime
     from_path: str | None
     to_path: str
     kind: str
+    by_hand: bool = False
 
 
 class LinkHistory(Document):

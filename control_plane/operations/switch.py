@@ -12,6 +12,7 @@ from control_plane.domain.history import Switch
 from control_plane.domain.journal import EntryKind
 from control_plane.domain.plan import Plan
 from control_plane.domain.policy import Policy
+from control_plane.domain.signals import IntentKind
 from control_plane.domain.topology import Topology
 from control_plane.errors import (
     AwsRefused,
@@ -63,10 +64,15 @@ def publish(control: Control, run: Run, plan: Plan, now: datetime) -> int:
     generation = _publish(
         control, run, topology, policy, plan.active_after, plan.generation_before, reason, now
     )
-    failed_away = plan.kind is DecisionKind.FAILOVER and run.intent is None
+    by_hand = run.intent is not None and run.intent.intent is not IntentKind.RECONCILE
     switch = Switch(
-        at=now, from_path=plan.active_before, to_path=plan.active_after, kind=str(plan.kind)
+        at=now,
+        from_path=plan.active_before,
+        to_path=plan.active_after,
+        kind=str(plan.kind),
+        by_hand=by_hand,
     )
+    failed_away = plan.kind is DecisionKind.FAILOVER and not by_hand
     history = control.state.history(run.link_id).after_switch(
         switch, policy.flap_damping, penalise=plan.active_before if failed_away else None
     )

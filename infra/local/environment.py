@@ -32,7 +32,6 @@ from moto.iam.models import iam_backends
 
 from infra.deploy import Deployment, DeploySettings, deploy
 from infra.documents import EndpointOverride
-from infra.local import cloudformation
 from infra.local.background import BackgroundTasks
 from infra.local.bedrock import BedrockStandIn
 from infra.local.bedrock_signature import Callers
@@ -118,7 +117,6 @@ class Environment:
             EmbeddedCloud(clock=self._clock, log_directory=logs, timers=False)
         )
         self.endpoint_url = self.cloud.endpoint_url
-        cloudformation.install(self.endpoint_url)
         self.bedrock = BedrockStandIn(Callers(COMMERCIAL.region, _commercial_secret_key))
         self.bedrock.start()
         parts.callback(self.bedrock.stop)

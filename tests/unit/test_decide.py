@@ -142,6 +142,19 @@ class TestGoingHome:
         assert link.decide().kind is DecisionKind.NO_CHANGE
         assert link.decide(intent=intent("failback")).kind is DecisionKind.FAILBACK
 
+    def test_traffic_that_was_moved_by_hand_stays_until_asked(self):
+        """An operator's failover is not undone behind their back, but a failing path is still left."""
+        link = self.switched()
+        by_hand = Switch(
+            at=later(1), from_path="tunnel-1", to_path="tunnel-2", kind="Failover", by_hand=True
+        )
+        link.history = link.history.after_switch(by_hand, FlapDamping())
+        link.pass_time(2000)
+        link.decide()
+        assert "moved here by hand" in link.decide().passed_over["tunnel-1"]
+        assert link.decide(intent=intent("failback")).kind is DecisionKind.FAILBACK
+        assert link.decide(dead("tunnel-2")).path == "tunnel-1"
+
     def test_a_flapping_path_is_suppressed_until_its_penalty_decays(self):
         """After two failures in quick succession home stays away, then comes back."""
         link = self.switched()

@@ -17,6 +17,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
+from infra.local import moto_speed
 from infra.local.cloudformation import api
 from infra.local.cloudformation.errors import (
     CloudFormationProblem,
@@ -33,22 +34,25 @@ from infra.local.sides import SIDES
 RESOURCE_TYPES = Registry((*NETWORK_TYPES, *IDENTITY_TYPES, *DATA_TYPES, *COMPUTE_TYPES))
 
 
+# Service models are read once per session, and EC2's takes long to read.
+_session: Any = boto3.session.Session()
+_session_lock = threading.Lock()
+
+
 class LoopbackClients:
     """boto3 clients of both accounts, at one endpoint; each is made once."""
 
     def __init__(self, endpoint_url: str) -> None:
         self._endpoint_url = endpoint_url
-        self._session: Any = boto3.session.Session()
         self._made: dict[tuple[str, str, str], Any] = {}
-        self._lock = threading.Lock()
 
     def __call__(self, service: str, account_id: str, region: str) -> Any:
         """A client of a service. Raises `KeyError` for an account that is neither side's."""
         key = (service, account_id, region)
-        with self._lock:  # boto3's session is not safe to share between threads
+        with _session_lock:  # making a client is not thread-safe; using it is
             if key not in self._made:
                 side = {side.account_id: side for side in SIDES}[account_id]
-                self._made[key] = self._session.client(
+                self._made[key] = _session.client(
                     service,
                     region_name=region,
                     endpoint_url=self._endpoint_url,
@@ -62,7 +66,7 @@ class LoopbackClients:
 
     def close(self) -> None:
         """Close the connections."""
-        with self._lock:
+        with _session_lock:
             for client in self._made.values():
                 client.close()
             self._made.clear()
@@ -73,6 +77,7 @@ def install(endpoint_url: str) -> Callable[[], None]:
 
     Returns what undoes it: call it when the cloud stops.
     """
+    moto_speed.install()
     clients = LoopbackClients(endpoint_url)
     undo = api.install(RESOURCE_TYPES, clients)
 

@@ -1,0 +1,53 @@
+"""Answers that moto works out again for every request, kept after the first time.
+
+A deployment makes several hundred requests, and a third of the time they took went into listing moto's
+own folders, inspecting its classes and reading service models. None of these answers changes while a
+process runs.
+
+Not guaranteed: anything but speed. Without this module everything works the same.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import moto.backends
+import moto.core.responses
+import moto.core.utils
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication
+
+from infra.local.errors import PatchPointMissing
+
+_HOSTS = 4096  # hosts carry a service and a region; buckets are addressed by path
+_CLASSES = 1024
+
+
+def install() -> None:
+    """Keep the answers. Safe to call again.
+
+    Raises:
+        PatchPointMissing: if moto asks under other names now.
+    """
+    if hasattr(moto.core.utils, "_twinspan_kept"):
+        return
+    _keep(moto.backends, "list_of_moto_modules", frozenset(moto.backends.list_of_moto_modules()))
+    loader = moto.core.utils.create_loader()
+    _keep(moto.core.utils, "create_loader", loader)
+    _remember(DomainDispatcherApplication, "get_backend_for_host", _HOSTS)
+    _remember(moto.core.responses, "method_names_from_class", _CLASSES)
+    setattr(moto.core.utils, "_twinspan_kept", True)  # noqa: B010 - moto's module, not ours
+
+
+def _keep(owner: Any, name: str, answer: Any) -> None:
+    """Make a function give the same answer always."""
+    if not callable(getattr(owner, name, None)):
+        raise PatchPointMissing(f"{owner.__name__}.{name}")
+    setattr(owner, name, lambda: answer)
+
+
+def _remember(owner: Any, name: str, size: int) -> None:
+    """Make a function remember its answers by its arguments."""
+    if not callable(getattr(owner, name, None)):
+        raise PatchPointMissing(f"{owner.__name__}.{name}")
+    setattr(owner, name, functools.lru_cache(maxsize=size)(getattr(owner, name)))
