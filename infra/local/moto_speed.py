@@ -10,11 +10,13 @@ Not guaranteed: anything but speed. Without this module everything works the sam
 from __future__ import annotations
 
 import functools
+from types import SimpleNamespace
 from typing import Any
 
 import moto.backends
 import moto.core.responses
 import moto.core.utils
+from moto.backend_index import backend_url_patterns
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication
 
 from infra.local.errors import PatchPointMissing
@@ -34,9 +36,24 @@ def install() -> None:
     _keep(moto.backends, "list_of_moto_modules", frozenset(moto.backends.list_of_moto_modules()))
     loader = moto.core.utils.create_loader()
     _keep(moto.core.utils, "create_loader", loader)
-    _remember(DomainDispatcherApplication, "get_backend_for_host", _HOSTS)
+    _remember_hosts()
     _remember(moto.core.responses, "method_names_from_class", _CLASSES)
     setattr(moto.core.utils, "_twinspan_kept", True)  # noqa: B010 - moto's module, not ours
+
+
+def _remember_hosts() -> None:
+    """Which service a host belongs to, kept for all servers of the process: they have the same services."""
+    name = "get_backend_for_host"
+    original = getattr(DomainDispatcherApplication, name, None)
+    if original is None:
+        raise PatchPointMissing(f"DomainDispatcherApplication.{name}")
+    any_server = SimpleNamespace(backend_url_patterns=backend_url_patterns)
+
+    @functools.lru_cache(maxsize=_HOSTS)
+    def of_host(host: str | None) -> Any:
+        return original(any_server, host)
+
+    setattr(DomainDispatcherApplication, name, lambda _server, host: of_host(host))
 
 
 def _keep(owner: Any, name: str, answer: Any) -> None:

@@ -600,6 +600,178 @@ def groups() -> Cloud:
     return cloud
 
 
+def transit_acls(**acls: tuple[tuple[object, ...], ...]) -> Cloud:
+    """Hosts a and b behind a transit gateway whose attachment in vpc-a has a subnet of its own, with a network ACL."""
+    cloud = Cloud().vpc("vpc-a", "10.1.0.0/16").vpc("vpc-b", "10.2.0.0/16")
+    cloud.subnet("subnet-a", "vpc-a", "10.1.1.0/24").subnet("subnet-tgw", "vpc-a", "10.1.9.0/24")
+    cloud.subnet("subnet-b", "vpc-b", "10.2.1.0/24")
+    cloud.interface("eni-a", "subnet-a", "10.1.1.5").interface("eni-b", "subnet-b", "10.2.1.5")
+    cloud.interface("eni-beside", "subnet-tgw", "10.1.9.5")
+    cloud.transit_gateway("tgw-1", "tgw-rtb-1")
+    both = ("tgw-rtb-1",)
+    for name, subnet in (("a", "subnet-tgw"), ("b", "subnet-b")):
+        cloud.table(f"rtb-{name}", f"vpc-{name}", route("10.0.0.0/8", "tgw-1"), main=True)
+        cloud.attach(
+            f"tgw-attach-{name}",
+            "tgw-1",
+            f"vpc-{name}",
+            "tgw-rtb-1",
+            subnets=(subnet,),
+            propagates_to=both,
+        )
+    for vpc in ("vpc-a", "vpc-b"):
+        cloud.acl(f"acl-open-{vpc}", vpc, *OPEN_ACL, default=True)
+    return cloud.acl("acl-tgw", "vpc-a", *acls["entries"], subnets=("subnet-tgw",))
+
+
+OPEN_ACL = (
+    (100, "in", "allow", "-1", "0.0.0.0/0", None),
+    (100, "out", "allow", "-1", "0.0.0.0/0", None),
+)
+
+
+def transit_acl_in() -> Cloud:
+    """The attachment's subnet lets nothing of subnet-a in."""
+    return transit_acls(entries=((50, "in", "deny", "-1", "10.1.1.0/24", None), *OPEN_ACL))
+
+
+def transit_acl_out() -> Cloud:
+    """The attachment's subnet lets nothing out to subnet-a."""
+    return transit_acls(entries=((50, "out", "deny", "-1", "10.1.1.0/24", None), *OPEN_ACL))
+
+
+def transit_acl_from_far() -> Cloud:
+    """The attachment's subnet lets nothing of vpc-b in."""
+    return transit_acls(entries=((50, "in", "deny", "-1", "10.2.0.0/16", None), *OPEN_ACL))
+
+
+def default_acl() -> Cloud:
+    """No subnet is associated with a network ACL: the VPC's default one applies, and it denies."""
+    cloud = two_subnets()
+    return cloud.acl("acl-default", "vpc-a", default=True)
+
+
+def two_subnets() -> Cloud:
+    cloud = Cloud().vpc("vpc-a", "10.1.0.0/16").table("rtb-a", "vpc-a", main=True)
+    for name, net in (("a", 1), ("b", 2)):
+        cloud.subnet(f"subnet-{name}", "vpc-a", f"10.1.{net}.0/24")
+        cloud.interface(f"eni-{name}", f"subnet-{name}", f"10.1.{net}.5")
+    return cloud
+
+
+def transit_then_peering() -> Cloud:
+    """A spoke reaches vpc-hub by transit gateway; vpc-hub is peered with vpc-far, and routes there."""
+    cloud = Cloud()
+    for name, net in (("spoke", 1), ("hub", 2), ("far", 3)):
+        cloud.vpc(f"vpc-{name}", f"10.{net}.0.0/16")
+        cloud.subnet(f"subnet-{name}", f"vpc-{name}", f"10.{net}.1.0/24")
+        cloud.interface(f"eni-{name}", f"subnet-{name}", f"10.{net}.1.5")
+    cloud.peering("pcx-1", "vpc-hub", "vpc-far").endpoint("vpce-s3", "vpc-hub", "Gateway")
+    cloud.prefix_list("pl-s3", "52.216.0.0/15")
+    cloud.table("rtb-spoke", "vpc-spoke", route("0.0.0.0/0", "tgw-1"), main=True)
+    hub = (route("10.3.0.0/16", "pcx-1"), route("10.1.0.0/16", "tgw-1"), route("pl-s3", "vpce-s3"))
+    cloud.table("rtb-hub", "vpc-hub", *hub, main=True)
+    cloud.table("rtb-far", "vpc-far", route("10.0.0.0/8", "pcx-1"), main=True)
+    cloud.transit_gateway("tgw-1", "tgw-rtb-1")
+    for name in ("spoke", "hub"):
+        cloud.attach(
+            f"tgw-attach-{name}", "tgw-1", f"vpc-{name}", "tgw-rtb-1", subnets=(f"subnet-{name}",)
+        )
+    cloud.transit_route("tgw-rtb-1", "0.0.0.0/0", "tgw-attach-hub")
+    return cloud.transit_route("tgw-rtb-1", "10.1.0.0/16", "tgw-attach-spoke")
+
+
+def nested_attachments() -> Cloud:
+    """A VPC whose CIDR lies inside that of one attached earlier: its routes are not propagated."""
+    cloud = Cloud().vpc("vpc-big", "10.7.0.0/16").vpc("vpc-small", "10.7.1.0/24")
+    cloud.vpc("vpc-a", "10.1.0.0/16").transit_gateway("tgw-1", "tgw-rtb-1")
+    for name, cidr, day in (
+        ("small", "10.7.1.0/24", "2024-02-01"),
+        ("big", "10.7.1.0/24", "2024-01-01"),
+        ("a", "10.1.1.0/24", "2024-01-01"),
+    ):
+        cloud.subnet(f"subnet-{name}", f"vpc-{name}", cidr)
+        cloud.interface(f"eni-{name}", f"subnet-{name}", cidr.replace("0/24", "5"))
+        cloud.table(f"rtb-{name}", f"vpc-{name}", route("10.0.0.0/8", "tgw-1"), main=True)
+        cloud.attach(
+            f"tgw-attach-{name}",
+            "tgw-1",
+            f"vpc-{name}",
+            "tgw-rtb-1",
+            subnets=(f"subnet-{name}",),
+            propagates_to=("tgw-rtb-1",),
+            created=day,
+        )
+    return cloud
+
+
+def partly_listed() -> Cloud:
+    """The listing shows one CIDR of vpc-b and not its second, and nothing of vpc-c."""
+    cloud = Cloud().transit_gateway("tgw-1", "tgw-rtb-1")
+    for name, *cidrs in (
+        ("a", "10.1.0.0/16"),
+        ("b", "10.2.0.0/16", "10.9.0.0/16"),
+        ("c", "10.3.0.0/16"),
+    ):
+        cloud.vpc(f"vpc-{name}", *cidrs)
+        for number, cidr in enumerate(cidrs):
+            net = cidr.removesuffix("0.0/16")
+            cloud.subnet(f"subnet-{name}{number}", f"vpc-{name}", f"{net}1.0/24")
+            cloud.interface(f"eni-{name}{number}", f"subnet-{name}{number}", f"{net}1.5")
+        cloud.table(f"rtb-{name}", f"vpc-{name}", route("10.0.0.0/8", "tgw-1"), main=True)
+        cloud.attach(
+            f"tgw-attach-{name}",
+            "tgw-1",
+            f"vpc-{name}",
+            "tgw-rtb-1",
+            subnets=(f"subnet-{name}0",),
+            propagates_to=("tgw-rtb-1",),
+        )
+    return cloud.transit_route("tgw-rtb-1", "10.2.0.0/16", "tgw-attach-b", kind="propagated")
+
+
+def version_6() -> Cloud:
+    """IPv6 towards a virtual private gateway, from behind an egress-only gateway, and at an interface closed to gateways."""
+    cloud = Cloud().vpc("vpc-a", "10.0.0.0/16", "2600:1f00:1:100::/56")
+    cloud.subnet("subnet-a", "vpc-a", "10.0.1.0/24", "2600:1f00:1:101::/64")
+    cloud.interface("eni-a", "subnet-a", "10.0.1.5", "2600:1f00:1:101::5")
+    cloud.vpn_gateway("vgw-1", "vpc-a").vpn("vpn-1", "vgw-1").egress_only("eigw-1", "vpc-a")
+    routes = (route("2001:db8::/32", "vgw-1"), route("::/0", "eigw-1"))
+    return cloud.table("rtb-a", "vpc-a", *routes, main=True)
+
+
+def closed_to_gateways() -> Cloud:
+    cloud = Cloud().vpc("vpc-a", "10.0.0.0/16", "2600:1f00:1:100::/56")
+    cloud.subnet("subnet-a", "vpc-a", "10.0.1.0/24", "2600:1f00:1:101::/64")
+    cloud.interface("eni-a", "subnet-a", "10.0.1.5", "2600:1f00:1:101::5", DenyAllIgwTraffic=True)
+    cloud.internet_gateway("igw-1", "vpc-a")
+    return cloud.table("rtb-a", "vpc-a", route("::/0", "igw-1"), main=True)
+
+
+def group_across_transit(**options: str) -> Cloud:
+    """The receiver's group admits the sender's group, which is in another VPC on the transit gateway."""
+    cloud = Cloud().vpc("vpc-a", "10.1.0.0/16").vpc("vpc-b", "10.2.0.0/16")
+    cloud.group("sg-a").group("sg-b", inbound=[rule("tcp", (443, 443), "sg-a")])
+    cloud.transit_gateway("tgw-1", "tgw-rtb-1", **options)
+    for name, net in (("a", 1), ("b", 2)):
+        cloud.subnet(f"subnet-{name}", f"vpc-{name}", f"10.{net}.1.0/24")
+        cloud.interface(f"eni-{name}", f"subnet-{name}", f"10.{net}.1.5", groups=(f"sg-{name}",))
+        cloud.table(f"rtb-{name}", f"vpc-{name}", route("10.0.0.0/8", "tgw-1"), main=True)
+        cloud.attach(
+            f"tgw-attach-{name}",
+            "tgw-1",
+            f"vpc-{name}",
+            "tgw-rtb-1",
+            subnets=(f"subnet-{name}",),
+            propagates_to=("tgw-rtb-1",),
+        )
+    return cloud
+
+
+def group_across_referencing_transit() -> Cloud:
+    return group_across_transit(SecurityGroupReferencingSupport="enable")
+
+
 CASES = [
     # -- VPC route tables
     Case(
@@ -1465,6 +1637,173 @@ CASES = [
         "10.0.1.9",
         "DENIED",
         ("eni-neighbour",),
+    ),
+    # -- more of the above, where two rules meet
+    Case(
+        "into a transit gateway the attachment subnet's inbound ACL applies",
+        transit_acl_in,
+        "eni-a",
+        "10.2.1.5",
+        "DENIED",
+        ("subnet-a", "tgw-attach-a"),
+        "DELIVERED",
+    ),
+    Case(
+        "out of it its outbound ACL applies",
+        transit_acl_out,
+        "eni-b",
+        "10.1.1.5",
+        "DENIED",
+        ("tgw-attach-a", "subnet-tgw"),
+    ),
+    Case(
+        "on the way in the outbound one does not",
+        transit_acl_out,
+        "eni-a",
+        "10.2.1.5",
+        "DELIVERED",
+        (),
+        "DENIED",
+    ),
+    Case(
+        "on the way out the inbound one does not",
+        transit_acl_in,
+        "eni-b",
+        "10.1.1.5",
+        "DELIVERED",
+        (),
+        "DENIED",
+    ),
+    Case(
+        "a host in the attachment's own subnet is guarded by its inbound ACL",
+        transit_acl_from_far,
+        "eni-b",
+        "10.1.9.5",
+        "DENIED",
+        ("subnet-tgw",),
+    ),
+    Case(
+        "beside it only the outbound one counts",
+        transit_acl_from_far,
+        "eni-b",
+        "10.1.1.5",
+        "DELIVERED",
+        ("eni-a",),
+    ),
+    Case(
+        "an unassociated subnet uses the VPC's default ACL",
+        default_acl,
+        "eni-a",
+        "10.1.2.5",
+        "DENIED",
+        ("subnet-a",),
+    ),
+    Case(
+        "peering takes nothing that comes from beyond its VPC",
+        transit_then_peering,
+        "eni-spoke",
+        "10.3.1.5",
+        "NO_ROUTE",
+        ("vpc-hub", "pcx-1"),
+    ),
+    Case(
+        "but what comes from within it",
+        transit_then_peering,
+        "eni-hub",
+        "10.3.1.5",
+        "DELIVERED",
+        ("pcx-1",),
+        "DELIVERED",
+    ),
+    Case(
+        "a gateway endpoint serves no other VPC",
+        transit_then_peering,
+        "eni-spoke",
+        "52.216.1.1",
+        "NO_ROUTE",
+        ("vpc-hub", "vpce-s3"),
+    ),
+    Case(
+        "a CIDR inside one attached earlier is not propagated",
+        nested_attachments,
+        "eni-a",
+        "10.7.1.5",
+        "DELIVERED",
+        ("vpc-big", "eni-big"),
+    ),
+    Case(
+        "a listing that shows an attachment shows all of it",
+        partly_listed,
+        "eni-a0",
+        "10.9.1.5",
+        "NO_ROUTE",
+        ("tgw-1",),
+    ),
+    Case(
+        "what it does not show of others is derived",
+        partly_listed,
+        "eni-a0",
+        "10.3.1.5",
+        "DELIVERED",
+        ("tgw-attach-c",),
+    ),
+    Case(
+        "a virtual private gateway carries no IPv6",
+        version_6,
+        "eni-a",
+        "2001:db8::1",
+        "NO_ROUTE",
+        ("vgw-1",),
+    ),
+    Case(
+        "an egress-only gateway lets nothing in unasked",
+        version_6,
+        "internet",
+        "2600:1f00:1:101::5",
+        "DENIED",
+        ("eigw-1",),
+    ),
+    Case(
+        "and answers what was asked",
+        version_6,
+        "eni-a",
+        "2606:4700::1111",
+        "EXITS_TO_INTERNET",
+        ("eigw-1",),
+        "DELIVERED",
+    ),
+    Case(
+        "an interface can deny all internet gateway traffic",
+        closed_to_gateways,
+        "eni-a",
+        "2606:4700::1111",
+        "DENIED",
+        ("igw-1",),
+    ),
+    Case(
+        "in both directions",
+        closed_to_gateways,
+        "internet",
+        "2600:1f00:1:101::5",
+        "DENIED",
+        ("igw-1",),
+    ),
+    Case(
+        "groups are not referenced across a transit gateway",
+        group_across_transit,
+        "eni-a",
+        "10.2.1.5",
+        "DENIED",
+        ("eni-b",),
+    ),
+    Case(
+        "unless it supports that",
+        group_across_referencing_transit,
+        "eni-a",
+        "10.2.1.5",
+        "DELIVERED",
+        (),
+        "DELIVERED",
     ),
 ]
 

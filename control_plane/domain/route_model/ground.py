@@ -53,7 +53,8 @@ class Carry:
 
     `tracked`: interfaces whose security groups let it pass. `zone`: the availability zone that it left a VPC from.
     `router`: the last interface that forwarded it. `assumed_public`: a source that an internet gateway is assumed to
-    translate, since it stands for any host of a public subnet: its VPC and address.
+    translate, since it stands for any host of a public subnet: its VPC and address. `left_by`: the gateway by which it
+    left for the internet, and the VPC: its reply comes back the same way.
     """
 
     tracked: frozenset[str] = frozenset()
@@ -61,6 +62,7 @@ class Carry:
     zone: str | None = None
     router: str | None = None
     assumed_public: tuple[str, Address] | None = None
+    left_by: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from control_plane.domain.route_model import filters
 from control_plane.domain.route_model.addresses import Address, is_internet_routed
-from control_plane.domain.route_model.facts import NatGateway, Route
+from control_plane.domain.route_model.facts import NatGateway, NetworkInterface, Route
 from control_plane.domain.route_model.filters import Packet
 from control_plane.domain.route_model.ground import (
     INTERNET,
@@ -64,23 +64,14 @@ class InternetSteps(Ground):
             )
             return [Step(hops, packet, carry, stops=(Stop(Outcome.NO_ROUTE, blocker),))]
         packet = packet.anonymous()
+        carry = replace(carry, left_by=(place.id, place.via))
         stops: tuple[Stop, ...] = ()
         if packet.source.version == 4:
             packet, carry, stops = self._translated_source(place, packet, carry)
         else:
             owner = network.interface_at(place.via, packet.source)
             if owner is not None and owner.denies_internet and not egress_only:
-                stops = (
-                    Stop(
-                        Outcome.DENIED,
-                        Blocker(
-                            owner.id,
-                            "network-interface",
-                            "it denies all internet gateway traffic",
-                            "clear DenyAllIgwTraffic",
-                        ),
-                    ),
-                )
+                stops = (_closed_stop(owner),)
             if not is_internet_routed(packet.source):
                 blocker = Blocker(
                     place.id,
@@ -179,6 +170,9 @@ class InternetSteps(Ground):
         vpc_id, private = found
         packet = replace(packet, destination=private)
         gateway = network.internet_gateway_of(vpc_id)
+        left_by = self.reply_to.left_by if self.reply_to else None
+        if left_by is not None and left_by[1] == vpc_id:
+            gateway = left_by[0]
         stops: tuple[Stop, ...] = ()
         if gateway is None:
             blocker = Blocker(
@@ -206,6 +200,9 @@ class InternetSteps(Ground):
                 f"attach an internet gateway to {vpc_id}",
             )
             stops = (Stop(Outcome.DENIED, blocker),)
+        owner = network.interface_at(vpc_id, private)
+        if owner is not None and owner.denies_internet and not kind.startswith("egress"):
+            stops += (_closed_stop(owner),)
         return [
             Step(
                 (*hops, Hop(kind, gateway)),
@@ -445,3 +442,10 @@ class InternetSteps(Ground):
             stop = Stop(Outcome.NO_ROUTE, blocker)
             return [Step(hops, packet, carry, stops=(*stops, stop))]
         return [Step(hops, packet, carry, Place("vpc", far.id), stops=stops)]
+
+
+def _closed_stop(interface: NetworkInterface) -> Stop:
+    """An interface that internet gateways may not serve (EC2 API, `DenyAllIgwTraffic`)."""
+    why = "it denies all internet gateway traffic"
+    fix = f"clear DenyAllIgwTraffic of {interface.id}"
+    return Stop(Outcome.DENIED, Blocker(interface.id, "network-interface", why, fix))
