@@ -778,11 +778,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code: 0, or 1 with the reason on standard error."""
     options = _parser().parse_args(arguments)
     try:
+        settings = _settings(options)
         clients = AwsClients(
             {GOVCLOUD: options.govcloud_profile, COMMERCIAL: options.commercial_profile},
             {GOVCLOUD: options.govcloud_region, COMMERCIAL: options.commercial_region},
         )
-        settings = _settings(options)
         if options.command == "destroy":
             failures = destroy(clients, settings, delete_data=options.delete_data, report=_print)
             for failure in failures:

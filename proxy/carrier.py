@@ -507,7 +507,6 @@ class Carrier:
             state.breaker.probed(now, answered)
 
     def _path_dead(self, upstream: PathUpstream, reason: str) -> None:
-        upstream.suspect = False
         state = self._states.get(upstream.path.name)
         if state is not None and state.upstream is upstream:
             self._note(state, state.breaker.trip(self._loop.time(), reason))

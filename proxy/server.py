@@ -37,6 +37,8 @@ AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 BODY_PAUSE_SECONDS = 30.0
 """A caller that sends nothing of its body for so long is told 408."""
 DRAIN_SECONDS = 30
+KEEP_ALIVE_SECONDS = 75
+"""Longer than SDKs keep idle connections for, so that seldom a request meets a closing one."""
 OPEN_TO_ALL = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
@@ -230,6 +232,8 @@ def main(arguments: list[str] | None = None) -> int:
 
     import uvicorn
 
+    from proxy.client_limits import GuardedProtocol
+
     class Server(uvicorn.Server):
         """Says when it is ready, and takes a signal for a wish to end in order."""
 
@@ -252,12 +256,13 @@ def main(arguments: list[str] | None = None) -> int:
         host=options.host,
         port=options.port,
         loop="uvloop",
-        http="httptools",
+        http=GuardedProtocol,
         ws="none",
         lifespan="on",
         access_log=False,
         log_config=None,
         server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=DRAIN_SECONDS,
         backlog=4096,
     )

@@ -223,20 +223,24 @@ class PathUpstream:
         if (error := task.exception()) is not None:
             logger.error("path check failed", extra={"error": type(error).__name__})
         if self._in_flight and self._watch is None:
-            self._arm(0.0 if self.suspect else self._options.silence_seconds)
+            self._arm(self._options.silence_seconds)
 
     async def _check_path(self) -> None:
-        if await self.probe() is not None:
-            self.suspect = False
-            return
-        self.suspect = True
-        asked_at = self._loop.time()
-        if await self.probe() is not None:
-            self.suspect = False
-            return
-        for exchange in [e for e in self._in_flight if e.last_activity <= asked_at]:
-            exchange.path_died("no_response")
-        self._on_dead(self, "no_response")
+        """Probe until the path answers or no call is left on it; two silent probes end the calls.
+
+        A call written after the second probe had begun is judged by the next two.
+        """
+        while self._in_flight:
+            if await self.probe() is not None:
+                break
+            self.suspect = True
+            asked_at = self._loop.time()
+            if await self.probe() is not None:
+                break
+            for exchange in [e for e in self._in_flight if e.last_activity <= asked_at]:
+                exchange.path_died("no_response")
+            self._on_dead(self, "no_response")
+        self.suspect = False
 
     def _probe_done(self, task: asyncio.Task[int | None]) -> None:
         self._probe = None

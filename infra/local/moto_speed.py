@@ -17,6 +17,7 @@ import moto.backends
 import moto.core.responses
 import moto.core.utils
 from moto.backend_index import backend_url_patterns
+from moto.core.loaders import create_loader
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication
 
 from infra.local.errors import PatchPointMissing
@@ -34,7 +35,7 @@ def install() -> None:
     if hasattr(moto.core.utils, "_twinspan_kept"):
         return
     _keep(moto.backends, "list_of_moto_modules", frozenset(moto.backends.list_of_moto_modules()))
-    loader = moto.core.utils.create_loader()
+    loader = create_loader()
     _keep(moto.core.utils, "create_loader", loader)
     _remember_hosts()
     _remember(moto.core.responses, "method_names_from_class", _CLASSES)

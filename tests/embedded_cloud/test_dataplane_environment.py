@@ -25,32 +25,35 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[subprocess.Popen[str]]:
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[subprocess.Popen[bytes]]:
     """`python -m infra.local up`, with its socket in a directory of its own."""
     directory = tmp_path_factory.mktemp("run")
     directory.chmod(0o700)
     patch = pytest.MonkeyPatch()
     patch.setenv("TWINSPAN_LOCAL_DIRECTORY", str(directory))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "infra.local", "up"],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert process.stdout is not None
-    said = []
-    for line in process.stdout:
-        said.append(line)
-        if line.startswith("Ctrl-C"):
-            break
-    else:
-        pytest.fail("".join(said))
+    log = directory / "up.log"
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-X", "faulthandler", "-m", "infra.local", "up"],
+            cwd=ROOT,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    deadline = time.monotonic() + UP_SECONDS
+    while "Ctrl-C" not in log.read_text():
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.1)
     yield process
     process.kill()
     process.wait(SOON)
-    process.stdout.close()
     patch.undo()
+
+
+def assert_runs(up: subprocess.Popen[bytes]) -> None:
+    """Fails with what the environment said last if it has ended."""
+    said = (control.socket_path().parent / "up.log").read_text()
+    assert up.poll() is None, f"it ended with {up.returncode}: {said}"
 
 
 def exports() -> dict[str, str]:
@@ -86,7 +89,7 @@ def descendants(pid: int) -> set[int]:
     return found
 
 
-def test_call_survives_a_cut_path(up: subprocess.Popen[str]) -> None:
+def test_call_survives_a_cut_path(up: subprocess.Popen[bytes]) -> None:
     """A stock boto3 client gets its answer over tunnel-1, and over tunnel-2 right after a cut; the relays
     saw the bytes on the path that the answer names."""
     proxy_url = exports()["TWINSPAN_PROXY_URL"]
@@ -103,8 +106,9 @@ def test_call_survives_a_cut_path(up: subprocess.Popen[str]) -> None:
     assert control.send("status")["faults"] == {}
 
 
-def test_aws_tools_see_the_deployed_link(up: subprocess.Popen[str]) -> None:
+def test_aws_tools_see_the_deployed_link(up: subprocess.Popen[bytes]) -> None:
     """The AWS CLI, given nothing but the printed variables, reads the published routing config."""
+    assert_runs(up)
     command = ["ssm", "get-parameter", "--name", "/twinspan/bedrock/routing-config"]
     done = subprocess.run(
         [sys.executable, "-m", "awscli", *command, "--query", "Parameter.Version"],
@@ -113,12 +117,14 @@ def test_aws_tools_see_the_deployed_link(up: subprocess.Popen[str]) -> None:
         text=True,
         check=False,
     )
+    assert_runs(up)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) >= 1
 
 
-def test_killed_environment_leaves_no_process(up: subprocess.Popen[str]) -> None:
+def test_killed_environment_leaves_no_process(up: subprocess.Popen[bytes]) -> None:
     """After SIGKILL, the proxy and every function worker end by themselves."""
+    assert_runs(up)
     children = descendants(up.pid)
     assert children
     up.send_signal(signal.SIGKILL)

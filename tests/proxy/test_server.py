@@ -21,10 +21,14 @@ from typing import Any
 
 import boto3
 import pytest
+import uvicorn
 from botocore.config import Config
 from botocore.exceptions import ClientError, EventStreamError
 from moto.server import ThreadedMotoServer
+from uvicorn.server import ServerState
 
+from proxy import client_limits
+from proxy.client_limits import GuardedProtocol
 from proxy.event_stream import exception_frame
 from tests.proxy.test_streams import HEAD, chunk
 from tests.proxy.worlds import (
@@ -36,6 +40,7 @@ from tests.proxy.worlds import (
     answer_with,
     config_text,
     hang,
+    run,
 )
 from tests.proxy.worlds import http as http_answer
 
@@ -402,3 +407,55 @@ def test_a_hung_path_delays_no_other_caller(start: Start, background: Background
         for caller in callers:
             caller.join(20)
         assert answers == [200] * 5
+
+
+def test_a_head_without_end_is_cut_off(start: Start, background: Background) -> None:
+    """A request line or header that never ends is turned away with 431 after 64 KiB, not remembered."""
+    endless = b"x" * 200_000
+    with start() as server:
+        for beginning in (b"GET /", b"GET / HTTP/1.1\r\nHost: x\r\nA: "):
+            received = b""
+            with socket.create_connection(("127.0.0.1", server.port), 5) as sock:
+                sock.settimeout(5)
+                # The server may close before all of it is sent; what it said may be lost with the reset.
+                with contextlib.suppress(ConnectionError):
+                    sock.sendall(beginning + endless)
+                    received = sock.recv(1000)
+            assert received[:12] in (b"HTTP/1.1 431", b"")
+        assert server.get("/healthz")[0] == 200
+
+
+def test_a_client_that_dawdles_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection on which no request's head is complete in time is closed; others go on."""
+    monkeypatch.setattr(client_limits, "HEAD_SECONDS", 0.2)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    @run
+    async def test() -> None:
+        config = uvicorn.Config(app, lifespan="off", log_config=None, http=GuardedProtocol)
+        config.load()
+        state = ServerState()
+        loop = asyncio.get_running_loop()
+        listening = await loop.create_server(
+            lambda: GuardedProtocol(config, state, {}), "127.0.0.1", 0
+        )
+        port = listening.sockets[0].getsockname()[1]
+        whole = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+        for said, expected in (
+            (b"", b"HTTP/1.1 408"),
+            (b"GET / HT", b"HTTP/1.1 408"),
+            (whole + b"GET / HT", b"HTTP/1.1 204"),
+        ):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(said)
+            received = await asyncio.wait_for(reader.read(), 20)
+            assert received.startswith(expected)
+            if said.startswith(whole):
+                assert b"HTTP/1.1 408" in received
+            writer.close()
+        listening.close()
+
+    test()

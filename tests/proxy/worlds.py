@@ -11,6 +11,7 @@ import contextlib
 import functools
 import json
 import socket
+import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
@@ -64,6 +65,7 @@ class Upstream:
     def __init__(self, address: str) -> None:
         self.address = address
         self.port = 0
+        self.tls: ssl.SSLContext | None = None
         self.behaviour: Behaviour = answer_well
         self.probe_behaviour: Behaviour = answer_probe
         self.calls: list[Seen] = []
@@ -76,10 +78,13 @@ class Upstream:
 
     @property
     def url(self) -> str:
-        return f"http://{self.address}:{self.port}"
+        scheme = "http" if self.tls is None else "https"
+        return f"{scheme}://{self.address}:{self.port}"
 
     async def start(self) -> None:
-        self._server = await asyncio.start_server(self._serve, self.address, self.port, backlog=512)
+        self._server = await asyncio.start_server(
+            self._serve, self.address, self.port, backlog=512, ssl=self.tls
+        )
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def refuse(self) -> None:
@@ -383,13 +388,18 @@ IMPATIENT: dict[str, Any] = {"silence_seconds": 0.2, "probe_timeout_seconds": 0.
 
 @contextlib.asynccontextmanager
 async def world(
-    *names: str, settings_changes: dict[str, Any] | None = None, keep_house: bool = False
+    *names: str,
+    settings_changes: dict[str, Any] | None = None,
+    keep_house: bool = False,
+    tls: dict[str, ssl.SSLContext] | None = None,
+    secret: str = SECRET,
 ) -> AsyncIterator[World]:
     """Upstreams for these paths (both tunnels unless named), and a started core."""
     upstreams = {name: Upstream(ADDRESSES[name]) for name in names or ("tunnel-1", "tunnel-2")}
-    for upstream in upstreams.values():
+    for name, upstream in upstreams.items():
+        upstream.tls = (tls or {}).get(name)
         await upstream.start()
-    outside = Outside(Parameters(), Secrets(), Reports(), Rows())
+    outside = Outside(Parameters(), Secrets(secret), Reports(), Rows())
     assert isinstance(outside.parameters, Parameters)
     outside.parameters.text = config_text(upstreams)
     core = Core(settings(**(settings_changes or {})), outside)

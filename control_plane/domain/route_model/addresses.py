@@ -83,6 +83,8 @@ class Prefix(NamedTuple):
 
 def parse_address(text: str) -> Address:
     """An address from its text; raises ValueError when it is not one."""
+    if not isinstance(text, str):  # `ipaddress` takes numbers, and describe output has none here
+        raise ValueError(f"{text!r} is no IP address")
     found = ipaddress.ip_address(text)
     return Address(found.version, int(found))
 

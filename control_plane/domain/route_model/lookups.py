@@ -25,7 +25,7 @@ from control_plane.domain.route_model.facts import (
     Subnet,
     VpnConnection,
 )
-from control_plane.domain.route_model.reading import Facts
+from control_plane.domain.route_model.observed import Facts
 from control_plane.domain.route_model.tables import RouteTable
 from control_plane.domain.route_model.topology import Topology
 

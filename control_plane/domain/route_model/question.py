@@ -16,7 +16,7 @@ from control_plane.domain.route_model.facts import (
 from control_plane.domain.route_model.filters import Packet
 from control_plane.domain.route_model.ground import INTERNET, Carry, Path, Place, Stop
 from control_plane.domain.route_model.lookups import Lookups
-from control_plane.domain.route_model.reading import protocol_number
+from control_plane.domain.route_model.reading_filters import protocol_number
 from control_plane.domain.route_model.tables import RouteTable
 from control_plane.domain.route_model.traces import Alternative, Blocker, Outcome, Trace
 from control_plane.domain.route_model.walk import Walk

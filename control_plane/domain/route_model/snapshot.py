@@ -237,19 +237,21 @@ class _Merge:
         for index, item in enumerate(_rows(place, value)):
             if not isinstance(item, Mapping):
                 raise InvalidSnapshot(f"{place}[{index}]", "is not an object")
-            for row in self._flatten(kind, {**owner, **item}):
+            for row in self._flatten(kind, {**owner, **item}, f"{place}[{index}]"):
                 self._add(kind, f"{place}[{index}]", row, rows)
 
-    def _flatten(self, kind: str, item: Json) -> list[Json]:
+    def _flatten(self, kind: str, item: Json, place: str) -> list[Json]:
+        """The rows that an item groups (a reservation's instances, a table's routes), or the item itself."""
         if kind == "Instances" and "Instances" in item and "InstanceId" not in item:
-            return [dict(instance) for instance in item["Instances"] or []]
+            return _objects(f"{place}.Instances", item["Instances"])
         if kind in _TABLE_ROWS:
             table = item.get("TransitGatewayRouteTableId")
             if item.get("AdditionalRoutesAvailable") is True:
                 self.cut_short.append(f"TransitGatewayRoutes of {table} beyond the first page")
             for key in _GROUPED_ROWS:
                 if isinstance(item.get(key), list):
-                    return [{"TransitGatewayRouteTableId": table, **row} for row in item[key]]
+                    rows = _objects(f"{place}.{key}", item[key])
+                    return [{"TransitGatewayRouteTableId": table, **row} for row in rows]
         return [item]
 
     def _add(self, kind: str, place: str, item: Json, rows: list[Json]) -> None:
@@ -306,6 +308,12 @@ def _kind_of_name(name: str) -> str | None:
 def _lacks_owner(value: Any, owner_key: str) -> bool:
     rows = value if isinstance(value, list) else []
     return bool(rows) and all(isinstance(row, Mapping) and owner_key not in row for row in rows)
+
+
+def _objects(place: str, value: Any) -> list[Json]:
+    if not isinstance(value or [], list) or not all(isinstance(one, dict) for one in value or []):
+        raise InvalidSnapshot(place, "is not a list of objects")
+    return [dict(one) for one in value or []]
 
 
 def _rows(place: str, value: Any) -> list[Any]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import networkx as nx
 
 from control_plane.domain.route_model.facts import VpnConnection
-from control_plane.domain.route_model.reading import Facts
+from control_plane.domain.route_model.observed import Facts
 
 INTERNET = "internet"
 

@@ -1,0 +1,43 @@
+"""Deploying over a link that is there: what the deployment finds, and what it is told."""
+
+from __future__ import annotations
+
+import pytest
+
+from infra.deploy import Deployment, DeploymentError, deploy
+from infra.documents import EndpointOverride
+from infra.local.server import EmbeddedCloud
+from tests.infrastructure.conftest import settings
+
+
+def test_overrides_lead_paths_elsewhere(cloud: EmbeddedCloud, deployment: Deployment) -> None:
+    """An endpoint override becomes the path's URL and peer network; one for an unknown path is an error."""
+    override = EndpointOverride("http://127.0.11.1:9", ("127.0.11.1/32",))
+    with pytest.raises(DeploymentError, match=r"documents: .* tunnel-9"):
+        deploy(cloud, settings(endpoint_overrides={"tunnel-9": override}))
+    done = deploy(cloud, settings(endpoint_overrides={"tunnel-1": override}))
+    first, second = done.topology["paths"]
+    assert first["endpoint_url"] == "http://127.0.11.1:9"
+    assert first["peer_networks"] == ["127.0.11.1/32"]
+    assert second["endpoint_url"].startswith("https://vpce-")
+
+
+def test_tunnels_that_stay_down_are_named(cloud: EmbeddedCloud, deployment: Deployment) -> None:
+    """Without a data plane no tunnel comes up: the deployment says which it waited for."""
+    with pytest.raises(DeploymentError, match=r"routers: after 0 s: tunnel-1: .* is DOWN"):
+        deploy(cloud, settings(tunnels_up_seconds=0.001))
+
+
+def test_a_full_user_is_reported(cloud: EmbeddedCloud, deployment: Deployment) -> None:
+    """Two foreign keys and a stale secret cannot be mended by a third key; the error says what to do."""
+    iam = cloud.client("iam", "commercial")
+    user = deployment.commercial["CrossPartitionUserName"]
+    for key in iam.list_access_keys(UserName=user)["AccessKeyMetadata"]:
+        iam.delete_access_key(UserName=user, AccessKeyId=key["AccessKeyId"])
+    keys = [iam.create_access_key(UserName=user)["AccessKey"]["AccessKeyId"] for _ in range(2)]
+    with pytest.raises(DeploymentError, match=r"credential: .* 2 access keys .* delete one"):
+        deploy(cloud, settings())
+    iam.delete_access_key(UserName=user, AccessKeyId=keys[0])
+    assert deploy(cloud, settings()).govcloud == deployment.govcloud
+    listed = iam.list_access_keys(UserName=user)["AccessKeyMetadata"]
+    assert len(listed) == 2
