@@ -123,6 +123,12 @@ def abandon(control: Control, run: Run, plan: Plan) -> None:
     control.state.close_plan(plan, "abandoned", run.held())
 
 
+def abandon_unapplied(control: Control, run: Run) -> None:
+    """Close the plan that this run may have stored before it failed. Only for a run that applied nothing."""
+    if (plan := control.state.open_plan(run.link_id)) is not None:
+        abandon(control, run, plan)
+
+
 def roll_back(control: Control, run: Run, plan: Plan, cause: str, now: datetime) -> Undone:
     """Put everything that this plan changed back as it was: traffic first, then the routes.
 

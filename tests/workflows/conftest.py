@@ -180,7 +180,7 @@ class Link:
         assert self.config["active_path"] == "tunnel-1"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def environment() -> Iterator[Environment]:
     with Environment(policy=POLICY, timers=False) as running:
         yield running
