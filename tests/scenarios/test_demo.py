@@ -27,7 +27,10 @@ def play(scenario: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize(
+    "scenario",
+    [pytest.param(name, marks=pytest.mark.xdist_group(f"demo-{name}")) for name in SCENARIOS],
+)
 def test_the_promise_holds(scenario):
     """`make demo SCENARIO=…` exits with 0, which it does only if nothing was broken."""
     done = play(scenario)
@@ -58,6 +61,8 @@ def shown() -> list[str]:
     return [line for line in block.splitlines() if line.strip()]
 
 
+@pytest.mark.slow
+@pytest.mark.xdist_group("demo-tunnel-down")
 def test_the_demo_prints_what_the_readme_shows():
     """Every line shown, but for numbers and ids, is printed by the demo of today."""
     lines = shown()
