@@ -32,7 +32,6 @@ from moto.iam.models import iam_backends
 
 from infra.deploy import Deployment, DeploySettings, deploy
 from infra.documents import EndpointOverride
-from infra.local.background import BackgroundTasks
 from infra.local.bedrock import BedrockStandIn
 from infra.local.bedrock_signature import Callers
 from infra.local.clock import CloudClock
@@ -128,7 +127,7 @@ class Environment:
         self.deployment = self._deploy()
         self.state_machine_arn = self.deployment.govcloud["RemediationStateMachineArn"]
         self._connect_network()
-        self._start_timers(parts)
+        self._start_timers()
         self._start_proxy(parts, logs)
 
     def _deploy(self) -> Deployment:
@@ -173,17 +172,12 @@ class Environment:
             reasons = {report.name: report.reason for report in self.plane.reports()}
             raise NotReady(f"the deployed network does not carry: {reasons}")
 
-    def _start_timers(self, parts: contextlib.ExitStack) -> None:
-        self._timers = BackgroundTasks("aws-timers", workers=1)
-        self._timers.start()
-        parts.callback(self._timers.stop)
-        alarms, scheduler = self.cloud.alarms, self.cloud.scheduler
+    def _start_timers(self) -> None:
         if not self._runs_timers:
             return
         # Its alarms treat missing data as breaching: they had better find the canary's first datapoints.
         self.client("lambda").invoke(FunctionName=f"twinspan-{self.link_id}-canary", Payload=b"{}")
-        self._timers.every(alarms.tick_seconds, "alarm evaluation", alarms.run_due)
-        self._timers.every(scheduler.tick_seconds, "schedules", scheduler.run_due)
+        self.cloud.start_timers()
 
     def _start_proxy(self, parts: contextlib.ExitStack, logs: Path) -> None:
         function = self.client("lambda").get_function_configuration(
@@ -222,7 +216,6 @@ class Environment:
         """Defects of the environment itself that its threads met; empty when all is well."""
         return [
             *(failure.error for failure in self.cloud.failures),
-            *(failure.error for failure in self._timers.failures),
             *self.plane.failures,
         ]
 
