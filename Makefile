@@ -21,7 +21,7 @@ up: $(DEMO)/ready ## keep the embedded cloud running until Ctrl-C
 	@$(DEMO)/bin/python -m infra.local up
 
 test: $(DEV)/ready ## the whole test suite
-	@$(DEV)/bin/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	@$(DEV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: $(DEV)/ready ## lint, types, import contracts
 	@$(DEV)/bin/ruff check .

@@ -41,7 +41,8 @@ def begin(
     """Read the signal and take the lease of its link.
 
     A signal that finds the lease taken is left with the holder, which will observe again. An intent is
-    not: it names something to be done, so it waits for its turn.
+    not: it names something to be done, so it waits for its turn. A sweep leaves nothing: it tells of no
+    change, and if every sweep were left, a slow run would never end.
 
     Raises:
         InvalidEvent, InvalidIntent, UnknownLink: the input is no use; nothing was written.
@@ -74,6 +75,8 @@ def begin(
         holder = str(control.leases.current(link_id).get("holder", "another run"))
         if intent is not None:
             raise LeaseTaken(link_id, holder)
+        if signal.kind is SignalKind.SWEEP:
+            return Begun(None, f"{holder} is looking at the link; the next sweep comes anyway")
         if control.leases.leave_signal(link_id):
             return Begun(None, f"left with {holder}, which holds the lease")
         raise LeaseTaken(link_id, holder)

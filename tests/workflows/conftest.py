@@ -30,6 +30,17 @@ SWEEP = {
     "detail-type": "Twinspan Sweep",
     "detail": {"link_id": "bedrock"},
 }
+REPORT = {
+    "source": "twinspan.proxy",
+    "detail-type": "Twinspan Path Report",
+    "detail": {
+        "schema_version": 1,
+        "link_id": "bedrock",
+        "path": "tunnel-1",
+        "state": "open",
+        "reason": "no_response",
+    },
+}
 EXECUTION_LIMIT_SECONDS = 60
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from infra.local.lambda_runtime import FaultKind
-from tests.workflows.conftest import SWEEP
+from tests.workflows.conftest import REPORT, SWEEP
 
 
 def test_a_manual_failover_publishes_the_next_generation_and_is_verified(link):
@@ -100,11 +100,20 @@ def test_a_signal_that_finds_the_lease_taken_is_left_with_the_holder(link):
     from datetime import UTC, datetime
 
     lease = link.leases.acquire("bedrock", "another run", 30, datetime.now(UTC))
-    done = link.run(SWEEP)
+    done = link.run(REPORT)
     assert done.status == "SUCCEEDED"
     assert done.states[-1] == "NothingToDo"
     assert not link.leases.release(lease), "the pending signal keeps the lease"
     link.leases.take_pending(lease)
+    assert link.leases.release(lease)
+
+
+def test_a_sweep_that_finds_the_lease_taken_leaves_nothing(link):
+    """Routine looks do not keep a slow run going round for ever."""
+    from datetime import UTC, datetime
+
+    lease = link.leases.acquire("bedrock", "another run", 30, datetime.now(UTC))
+    assert link.run(SWEEP).states[-1] == "NothingToDo"
     assert link.leases.release(lease)
 
 
