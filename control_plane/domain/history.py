@@ -1,24 +1,34 @@
 """What a link has been through: the memory that hysteresis, hold-down and damping need.
 
 One small document per link, updated once per observation and once per switch. It is an aid to judgement
-and not a record: the journal is the record.
+and not a record: the journal is the record. Since every look leaves its verdicts here, "what would be done
+now" can be asked without looking again, as long as they are fresh.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
+from math import log2
 from typing import Any
 
 from pydantic import AwareDatetime
 
 from control_plane.domain.documents import Document
-from control_plane.domain.policy import FlapDamping
+from control_plane.domain.health import Health, PathHealth
+from control_plane.domain.limits import FlapDamping
+from control_plane.domain.observation import ProxyReport
+from control_plane.domain.policy import Policy
 
 SWITCH_MEMORY = timedelta(hours=1)
 
 
 class PathHistory(Document):
-    """One path: runs of equal observations, and its flap penalty as of `penalty_at`."""
+    """One path: runs of equal observations, and its flap penalty as of `penalty_at`.
+
+    `slow_since`, `erring_since`: since when every look found it above the critical latency, or above the
+    alert's share of failing calls. `verdict` is the last look's, at `seen_at`; `report` a proxy's newest.
+    """
 
     failed_in_a_row: int = 0
     healthy_in_a_row: int = 0
@@ -27,6 +37,11 @@ class PathHistory(Document):
     penalty: float = 0.0
     penalty_at: AwareDatetime | None = None
     suppressed_since: AwareDatetime | None = None
+    slow_since: AwareDatetime | None = None
+    erring_since: AwareDatetime | None = None
+    verdict: PathHealth | None = None
+    seen_at: AwareDatetime | None = None
+    report: ProxyReport | None = None
 
     def penalty_now(self, damping: FlapDamping, now: datetime) -> float:
         """The penalty decayed to `now`: halved every `half_life_seconds`."""
@@ -43,6 +58,17 @@ class PathHistory(Document):
             return False
         return self.penalty_now(damping, now) > damping.reuse_limit
 
+    def suppressed_until(self, damping: FlapDamping) -> datetime | None:
+        """When the penalty will have decayed to the reuse limit, or the longest suppression ends."""
+        if self.suppressed_since is None or self.penalty_at is None:
+            return None
+        longest = self.suppressed_since + timedelta(seconds=damping.maximum_suppress_seconds)
+        if self.penalty <= damping.reuse_limit:
+            return min(longest, self.penalty_at)
+        half_lives = log2(self.penalty / damping.reuse_limit)
+        decayed = self.penalty_at + timedelta(seconds=half_lives * damping.half_life_seconds)
+        return min(longest, decayed)
+
 
 class Switch(Document):
     """One change of the published active path; `by_hand` when an operator's intent made it."""
@@ -54,11 +80,21 @@ class Switch(Document):
     by_hand: bool = False
 
 
+class Drill(Document):
+    """A practice failover that is going on: traffic goes back to `home` at `until`, unasked."""
+
+    home: str
+    away: str
+    until: AwareDatetime
+    requested_by: str = ""
+
+
 class LinkHistory(Document):
     """The memory of one link."""
 
     paths: dict[str, PathHistory] = {}
     switches: tuple[Switch, ...] = ()
+    drill: Drill | None = None
 
     def path(self, name: str) -> PathHistory:
         """The memory of one path; blank for one never seen."""
@@ -112,6 +148,48 @@ class LinkHistory(Document):
                 )
         return self.model_copy(update={"paths": paths})
 
+    def after_look(
+        self, verdicts: Mapping[str, PathHealth], policy: Policy, now: datetime
+    ) -> LinkHistory:
+        """Count one more observation, with all that its verdicts say; see `after_observation`."""
+        counted = self.after_observation(
+            {n: None if v.health is Health.UNKNOWN else v.carries for n, v in verdicts.items()},
+            policy.hysteresis.failed_observations_to_fail,
+            policy.hysteresis.healthy_observations_to_recover,
+            now,
+        )
+        paths = dict(counted.paths)
+        for name, verdict in verdicts.items():
+            old = counted.path(name)
+            update: dict[str, Any] = {"verdict": verdict, "seen_at": now}
+            if verdict.health is not Health.UNKNOWN:
+                erring = (verdict.error_ratio or 0.0) > policy.errors.alert_ratio
+                update["slow_since"] = (old.slow_since or now) if verdict.too_slow else None
+                update["erring_since"] = (old.erring_since or now) if erring else None
+            paths[name] = old.model_copy(update=update)
+        return self.model_copy(update={"paths": paths})
+
+    def after_report(self, path: str, report: ProxyReport) -> LinkHistory:
+        """Remember a proxy's word on a path, unless a newer one is known already."""
+        old = self.path(path)
+        if old.report is not None and old.report.reported_at > report.reported_at:
+            return self
+        paths = {**self.paths, path: old.model_copy(update={"report": report})}
+        return self.model_copy(update={"paths": paths})
+
+    def alerts(self, policy: Policy, now: datetime) -> tuple[str, ...]:
+        """What people must be told: a path that has been slow, or failing calls, for long enough."""
+        found = []
+        for name, memory in sorted(self.paths.items()):
+            slow, erring = memory.slow_since, memory.erring_since
+            if slow and (now - slow).total_seconds() >= policy.latency.alert_after_seconds:
+                limit = f"{policy.latency.critical_ms:g} ms"
+                found.append(f"{name}: latency above {limit} since {slow:%H:%M:%SZ}")
+            if erring and (now - erring).total_seconds() >= policy.errors.alert_after_seconds:
+                limit = f"{policy.errors.alert_ratio:.0%}"
+                found.append(f"{name}: more than {limit} of calls fail since {erring:%H:%M:%SZ}")
+        return tuple(found)
+
     def after_switch(
         self, switch: Switch, damping: FlapDamping, penalise: str | None = None
     ) -> LinkHistory:
@@ -131,7 +209,13 @@ class LinkHistory(Document):
                     "suppressed_since": still or starts,
                 }
             )
-        return self.model_copy(update={"paths": paths, "switches": kept})
+        # Any switch that does not lead into a drill ends it: whoever made it has decided anew.
+        drill = self.drill if self.drill and switch.to_path == self.drill.away else None
+        return self.model_copy(update={"paths": paths, "switches": kept, "drill": drill})
+
+    def in_drill(self, drill: Drill) -> LinkHistory:
+        """Remember that a drill has begun; the switch that began it is remembered by itself."""
+        return self.model_copy(update={"drill": drill})
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""

@@ -1,7 +1,8 @@
 """What was seen of a link at one moment. Values only: `adapters` make them, `health` judges them.
 
 An observation serialises without loss (`to_dict`, `from_dict`), since it is stored as evidence and the
-steps after Observe work from the stored one.
+steps after Observe work from the stored one. Every source carries its own time, so that whoever judges it
+later can tell how old it has become.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from pydantic import AwareDatetime
+from pydantic import AwareDatetime, Field
 
 from control_plane.domain.documents import Document
 from control_plane.domain.topology import RequiredRoute
@@ -65,6 +66,7 @@ class ProbeResult(Document):
     median_latency_ms: float | None = None
     peer: str | None = None
     failures: tuple[str, ...] = ()
+    taken_at: AwareDatetime | None = None
 
     @property
     def passed(self) -> bool:
@@ -81,16 +83,86 @@ class ProbeResult(Document):
         return text
 
 
+class CanaryWindow(Document):
+    """What a canary's calls over one path came to between `begins_at` and `ends_at`.
+
+    Of `calls`, `lost` got no answer, `tls_failures` broke in the handshake and `server_errors` were
+    answered with 500 or above; one call counts once.
+    """
+
+    begins_at: AwareDatetime
+    ends_at: AwareDatetime
+    calls: int = Field(ge=1)
+    lost: int = Field(default=0, ge=0)
+    tls_failures: int = Field(default=0, ge=0)
+    server_errors: int = Field(default=0, ge=0)
+    median_latency_ms: float | None = None
+
+    @property
+    def error_ratio(self) -> float:
+        """The share of calls, 0 to 1, that got no usable answer."""
+        return min(1.0, (self.lost + self.tls_failures + self.server_errors) / self.calls)
+
+    def describe(self) -> str:
+        """One line for people, naming what went wrong."""
+        kinds = {"lost": self.lost, "TLS": self.tls_failures, "HTTP 5xx": self.server_errors}
+        wrong = ", ".join(f"{count} {kind}" for kind, count in kinds.items() if count)
+        return f"{self.error_ratio:.0%} of {self.calls} canary calls failed" + (
+            f" ({wrong})" if wrong else ""
+        )
+
+
+class BreakerState(StrEnum):
+    """What a proxy says of its circuit breaker for a path."""
+
+    OPEN = "open"
+    HALF_OPEN = "half-open"
+    CLOSED = "closed"
+
+
+class ProxyReport(Document):
+    """The newest word of a proxy on one path."""
+
+    state: BreakerState
+    reported_at: AwareDatetime
+    reason: str = ""
+
+    def describe(self) -> str:
+        """One line for people."""
+        detail = f" ({self.reason})" if self.reason else ""
+        return f"a proxy reported its breaker {self.state} at {self.reported_at:%H:%M:%SZ}{detail}"
+
+
+class PendingMaintenance(Document):
+    """A replacement of one tunnel that AWS has announced; `due_at` is when AWS does it by itself."""
+
+    outside_ip: str
+    due_at: AwareDatetime | None = None
+
+    def describe(self) -> str:
+        """One line for people."""
+        when = f", due {self.due_at:%Y-%m-%d %H:%MZ}" if self.due_at else ""
+        return f"maintenance is pending on tunnel {self.outside_ip}{when}"
+
+
 class ObservedPath(Document):
-    """All that was seen of one path. None means "not observed", never "fine"."""
+    """All that was seen of one path. None means "not observed", never "fine".
+
+    `described_at` is when EC2 was asked, which holds for everything that EC2 says of the path.
+    """
 
     name: str
+    described_at: AwareDatetime | None = None
+    gateway_state: str | None = None
     connection_state: str | None = None
     tunnels: tuple[ObservedTunnel, ...] | None = None
     endpoint_state: str | None = None
     endpoint_error: str | None = None
     routes: tuple[ObservedRoute, ...] | None = None
     probe: ProbeResult | None = None
+    canary: CanaryWindow | None = None
+    proxy: ProxyReport | None = None
+    maintenance: tuple[PendingMaintenance, ...] | None = None
 
     @property
     def drift(self) -> tuple[ObservedRoute, ...]:

@@ -1,21 +1,52 @@
 """The operator's policy: what Twinspan may do to a link by itself, and when.
 
 Lives in SSM as `/twinspan/{link}/policy`. Every field has a default that is safe to run with; a field
-that is not known is an error, so a misspelt limit cannot silently be no limit.
+that is not known is an error, so a misspelt limit cannot silently be no limit. Where no policy is stored
+at all, `Policy.absent` stands in: it decides and touches nothing, since a quarantine or a pause may have
+been deleted with it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
 from typing import Literal, Self
 
 from pydantic import AwareDatetime, Field, model_validator
 
+from control_plane.domain.change_windows import ChangeWindow
 from control_plane.domain.documents import Document, parse_json
+from control_plane.domain.limits import (
+    ErrorLimits,
+    FlapDamping,
+    Hysteresis,
+    LatencyLimits,
+    MaintenanceLimits,
+    ProbePolicy,
+    SourceAges,
+)
 from control_plane.domain.topology import PathName, RoutingMethod, Topology
 from control_plane.errors import InvalidPolicy
+
+__all__ = [
+    "ApprovalRules",
+    "Automation",
+    "ChangeWindow",
+    "ErrorLimits",
+    "Failback",
+    "FlapDamping",
+    "Hysteresis",
+    "LatencyLimits",
+    "MaintenanceLimits",
+    "Mode",
+    "Pause",
+    "Policy",
+    "ProbePolicy",
+    "Quarantine",
+    "SourceAges",
+]
+
+ABSENT_VERSION = 0
 
 
 class Mode(StrEnum):
@@ -34,62 +65,23 @@ class Automation(StrEnum):
     MANUAL = "manual"
 
 
-class Hysteresis(Document):
-    """How many observations in a row change our mind; recovering takes more than failing."""
+class Action(StrEnum):
+    """What an approval rule can name."""
 
-    failed_observations_to_fail: int = Field(default=1, ge=1, le=20)
-    healthy_observations_to_recover: int = Field(default=2, ge=1, le=100)
+    FAILOVER = "failover"
+    FAILBACK = "failback"
+    REPAIR = "repair"
 
 
 class Failback(Document):
-    """When traffic may return to the preferred path."""
+    """When traffic may return to a more preferred path.
+
+    `change_windows`: weekly, UTC; none means at any time. They never delay leaving a path.
+    """
 
     automation: Automation = Automation.AUTOMATIC
     stable_seconds: float = Field(default=600, ge=0, le=86400)
-
-
-class FlapDamping(Document):
-    """RFC 2439: a path collects a penalty for each failure that moved traffic, which decays."""
-
-    penalty_per_switch: float = Field(default=1000, gt=0)
-    half_life_seconds: float = Field(default=900, gt=0)
-    suppress_limit: float = Field(default=1500, gt=0)
-    reuse_limit: float = Field(default=750, gt=0)
-    maximum_suppress_seconds: float = Field(default=3600, gt=0)
-
-    @model_validator(mode="after")
-    def _reuse_below_suppress(self) -> Self:
-        if self.reuse_limit >= self.suppress_limit:
-            raise ValueError("reuse_limit must be below suppress_limit")
-        return self
-
-
-class ProbePolicy(Document):
-    """A probe passes when `required` of `attempts` signed calls over the path are answered."""
-
-    attempts: int = Field(default=3, ge=1, le=10)
-    required: int = Field(default=2, ge=1, le=10)
-    timeout_seconds: float = Field(default=2.0, gt=0, le=10)
-    model_id: str | None = None
-
-    @model_validator(mode="after")
-    def _possible(self) -> Self:
-        if self.required > self.attempts:
-            raise ValueError("required must not exceed attempts")
-        return self
-
-
-class LatencyLimits(Document):
-    """Median probe latency: above `warning` is reported, above `critical` the path is degraded."""
-
-    warning_ms: float = Field(default=1000, gt=0)
-    critical_ms: float = Field(default=2000, gt=0)
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.warning_ms > self.critical_ms:
-            raise ValueError("warning_ms must not exceed critical_ms")
-        return self
+    change_windows: tuple[ChangeWindow, ...] = ()
 
 
 class Quarantine(Document):
@@ -100,12 +92,32 @@ class Quarantine(Document):
     until: AwareDatetime
 
 
+class Pause(Document):
+    """A stop to all automatic action that ends by itself; mode `paused` is one that does not."""
+
+    reason: str = Field(min_length=1, max_length=200)
+    until: AwareDatetime
+
+
+class ApprovalRules(Document):
+    """Which of Twinspan's own actions wait for a person.
+
+    `in_approve_mode` applies in mode `approve`, `always` in mode `automatic` too; `routing_methods` names
+    methods that no traffic is moved to unasked. An operator's own intent needs no second approval.
+    """
+
+    in_approve_mode: tuple[Action, ...] = tuple(Action)
+    always: tuple[Action, ...] = ()
+    routing_methods: tuple[RoutingMethod, ...] = ()
+
+
 class Policy(Document):
     """One link's policy."""
 
     schema_version: Literal[1] = 1
     version: int = Field(default=1, ge=1)
     mode: Mode = Mode.AUTOMATIC
+    pause: Pause | None = None
     path_order: tuple[PathName, ...] = ()
     hysteresis: Hysteresis = Hysteresis()
     hold_down_seconds: float = Field(default=300, ge=0, le=86400)
@@ -116,8 +128,12 @@ class Policy(Document):
     drift_repair: Automation = Automation.AUTOMATIC
     data_classes: dict[str, tuple[RoutingMethod, ...]] = {"default": (RoutingMethod.VPN,)}
     quarantine: tuple[Quarantine, ...] = ()
+    approval: ApprovalRules = ApprovalRules()
     probe: ProbePolicy = ProbePolicy()
     latency: LatencyLimits = LatencyLimits()
+    errors: ErrorLimits = ErrorLimits()
+    maximum_source_age: SourceAges = SourceAges()
+    maintenance: MaintenanceLimits = MaintenanceLimits()
     maximum_signal_age_seconds: float = Field(default=300, gt=0)
     maximum_rounds: int = Field(default=3, ge=1, le=20)
     lease_seconds: int = Field(default=120, ge=5, le=900)
@@ -138,25 +154,45 @@ class Policy(Document):
         """
         return parse_json(cls, text, InvalidPolicy)
 
+    @classmethod
+    def absent(cls) -> Self:
+        """What stands where no policy is stored: the defaults, in mode `observe`."""
+        return cls().model_copy(update={"version": ABSENT_VERSION, "mode": Mode.OBSERVE})
+
+    @property
+    def stored(self) -> bool:
+        """Whether an operator wrote this policy."""
+        return self.version != ABSENT_VERSION
+
+    def unknown_paths(self, topology: Topology) -> list[tuple[str, str]]:
+        """(field, reason) of each path named here that the link does not have."""
+        named = [
+            *((f"path_order.{i}", name) for i, name in enumerate(self.path_order)),
+            *((f"quarantine.{i}.path", item.path) for i, item in enumerate(self.quarantine)),
+        ]
+        known = ", ".join(topology.path_names)
+        return [
+            (field, f"no path {name!r} on {topology.link_id} (has {known})")
+            for field, name in named
+            if topology.path(name) is None
+        ]
+
     def check_against(self, topology: Topology) -> None:
         """Refuse a policy that names a path which the link does not have.
 
         Raises:
-            InvalidPolicy: naming the field and the path.
+            InvalidPolicy: naming the first such field and the path.
         """
-        named: Iterable[tuple[str, str]] = [
-            *((f"path_order.{i}", name) for i, name in enumerate(self.path_order)),
-            *((f"quarantine.{i}.path", item.path) for i, item in enumerate(self.quarantine)),
-        ]
-        for field, name in named:
-            if topology.path(name) is None:
-                known = ", ".join(topology.path_names)
-                raise InvalidPolicy(field, f"no path {name!r} on {topology.link_id} (has {known})")
+        if unknown := self.unknown_paths(topology):
+            raise InvalidPolicy(*unknown[0])
 
     def order(self, topology: Topology) -> tuple[str, ...]:
         """Path names by preference: the policy's order first, then the rest as the topology has them."""
-        rest = (name for name in topology.path_names if name not in self.path_order)
-        return (*self.path_order, *rest)
+        return tuple(dict.fromkeys((*self.path_order, *topology.path_names)))
+
+    def mode_at(self, now: datetime) -> Mode:
+        """The mode in force: paused while a pause lasts."""
+        return Mode.PAUSED if self.pause is not None and self.pause.until > now else self.mode
 
     def quarantined(self, path: str, now: datetime) -> Quarantine | None:
         """The quarantine that is in force for this path, if any."""

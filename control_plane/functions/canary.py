@@ -10,9 +10,10 @@ from functools import cache
 from typing import Any
 
 from aws_lambda_powertools import Logger
-from aws_lambda_powertools.metrics import MetricUnit, single_metric
+from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from control_plane.domain.observation import ProbeResult
 from control_plane.settings import Settings
 from control_plane.wiring import Control
 
@@ -31,21 +32,25 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, bool]:
     topology = control.documents.topology(link_id)
     policy = control.documents.policy(link_id, topology)
     results = control.prober(topology).probe_all(topology.paths, policy.probe)
-    for name, result in results.items():
-        with single_metric(
-            name="PathProbeSuccess",
-            unit=MetricUnit.Count,
-            value=float(result.passed),
-            namespace=NAMESPACE,
-        ) as metric:
-            metric.add_dimension("LinkId", link_id)
-            metric.add_dimension("Path", name)
-            if result.median_latency_ms is not None:
-                metric.add_metric(
-                    "PathProbeLatency", MetricUnit.Milliseconds, result.median_latency_ms
-                )
+    for result in results.values():
+        publish(link_id, result)
         if not result.passed:
             Logger().warning(
-                "path does not answer", extra={"path": name, "seen": result.describe()}
+                "path does not answer", extra={"path": result.path, "seen": result.describe()}
             )
     return {name: result.passed for name, result in results.items()}
+
+
+def publish(link_id: str, result: ProbeResult) -> None:
+    """Write one path's metrics in CloudWatch's embedded metric format, with the dimensions LinkId and Path.
+
+    PathProbeSuccess: 1 or 0. PathProbeLatency: the median in milliseconds, when anything answered.
+    """
+    # Without a service's name, which would be one more dimension: an alarm finds a metric by all of them.
+    metrics = EphemeralMetrics(service="", namespace=NAMESPACE)
+    metrics.add_dimension("LinkId", link_id)
+    metrics.add_dimension("Path", result.path)
+    metrics.add_metric("PathProbeSuccess", MetricUnit.Count, float(result.passed))
+    if result.median_latency_ms is not None:
+        metrics.add_metric("PathProbeLatency", MetricUnit.Milliseconds, result.median_latency_ms)
+    metrics.flush_metrics()

@@ -36,8 +36,8 @@ class Narrator:
     def happened(self, what: Happening) -> None:
         """A thing that was seen."""
         self.happenings.append(what)
-        self.console.print(f"+{what.at - self.zero:5.1f} s  {what.kind:<10} ", end="")
-        self.console.print(what.text, markup=False)
+        line = f"+{what.at - self.zero:5.1f} s  {what.kind:<10} {what.text}"
+        self.console.print(line, markup=False)
 
 
 def play(name: str, console: Console) -> int:
@@ -63,7 +63,8 @@ def play(name: str, console: Console) -> int:
         traffic.start()
         try:
             watcher.wait_for(lambda: len(traffic.calls()) >= BASELINE_CALLS, SETTLE_SECONDS)
-            watcher.wait_for(watcher.all_quiet, SETTLE_SECONDS)
+            quiet = watcher.wait_for(watcher.all_quiet, SETTLE_SECONDS)
+            stage.promise("every alarm was OK before anything was broken", quiet)
             before = watcher.routing_config()["generation"]
             scenario(stage)
         finally:
