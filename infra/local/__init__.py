@@ -6,3 +6,7 @@ their targets, alarms are evaluated, schedules fire, functions run their own cod
 What it does not guarantee: IAM is not evaluated, quotas are not enforced, no packet crosses a VPC. A
 feature it cannot emulate is an error (`NotEmulated`) when it is deployed, never a silent success.
 """
+
+from infra.local import botocore_models
+
+botocore_models.keep_parsed()  # before moto is imported, which parses the largest of them by itself

@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> None:
     connection = socket.socket(fileno=int(arguments[0]))
     settings = json.loads(arguments[1])
     parent = os.getppid()
-    worker_module = _load_worker_module()
+    worker_module = _load_module("lambda_worker")
     _preload(settings["preload"], settings["warm_services"])
     gc.collect()
     gc.freeze()  # keeps the shared pages of the imports shared after the fork
@@ -60,9 +60,10 @@ def main(arguments: list[str]) -> None:
         shutil.rmtree(settings["scratch_directory"], ignore_errors=True)
 
 
-def _load_worker_module() -> ModuleType:
-    path = Path(__file__).with_name("lambda_worker.py")
-    spec = importlib.util.spec_from_file_location("_lambda_worker", path)
+def _load_module(name: str) -> ModuleType:
+    """A neighbour of this file, by its path."""
+    path = Path(__file__).with_name(f"{name}.py")
+    spec = importlib.util.spec_from_file_location(f"_{name}", path)
     if spec is None or spec.loader is None:
         raise ImportError(f"{path} cannot be loaded")
     module = importlib.util.module_from_spec(spec)
@@ -79,7 +80,7 @@ def _preload(modules: list[str], services: list[str]) -> None:
             importlib.import_module(name)
     if services and "boto3" in sys.modules:
         boto3 = sys.modules["boto3"]
-        _keep_parsed_service_models()
+        _load_module("botocore_models").keep_parsed()
         boto3.setup_default_session()
         for service in services:  # leaves the parsed service models behind for every worker
             boto3.client(
@@ -88,25 +89,6 @@ def _preload(modules: list[str], services: list[str]) -> None:
                 aws_access_key_id="warm",
                 aws_secret_access_key="warm",  # noqa: S106 - opens nothing
             )
-
-
-def _keep_parsed_service_models() -> None:
-    """Parse each of botocore's data files once; a session of a worker's own would parse them again.
-
-    EC2's takes a quarter of a second. botocore merges its "sdk-extras" into what it loaded, which changes nothing
-    the second time.
-    """
-    from botocore.loaders import JSONFileLoader
-
-    original = JSONFileLoader.load_file
-    parsed: dict[str, Any] = {}
-
-    def load_file(loader: Any, file_path: str) -> Any:
-        if file_path not in parsed:
-            parsed[file_path] = original(loader, file_path)
-        return parsed[file_path]
-
-    setattr(JSONFileLoader, "load_file", load_file)  # noqa: B010 - a method
 
 
 class ForkServer:
