@@ -10,6 +10,7 @@ import pytest
 
 import state_machine
 from control_plane import errors
+from state_machine import picture
 
 DEFINITION = Path(state_machine.__file__).parent / "remediation.asl.json"
 TEXT = DEFINITION.read_text()
@@ -90,3 +91,14 @@ def test_placeholders_and_handlers_are_the_same_set():
 def test_every_handler_can_be_imported(module):
     """The handler string of each function names something callable."""
     assert callable(importlib.import_module(f"state_machine.steps.{module}").handler)
+
+
+def test_the_picture_in_the_docs_is_drawn_from_this_definition():
+    """`python -m state_machine.picture` has been run since the definition changed."""
+    assert picture.PAGE.read_text() == picture.page(json.loads(TEXT))
+
+
+def test_the_picture_shows_every_state_and_every_transition():
+    """No arrow is left out of it."""
+    arrows = re.findall(r"^  (\w+) -.*> (\w+)$", picture.mermaid(json.loads(TEXT)), re.MULTILINE)
+    assert set(arrows) == set(graph().edges)
