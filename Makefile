@@ -9,7 +9,7 @@ DEV := $(VENVS)/development
 PIP_FLAGS := --quiet --disable-pip-version-check --require-hashes --only-binary :all:
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check format bench lock clean
+.PHONY: help demo up test prove check format bench lock clean
 
 help: ## what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -22,6 +22,9 @@ up: $(DEMO)/ready ## keep the embedded cloud running until Ctrl-C
 
 test: $(DEV)/ready ## the whole test suite
 	@$(DEV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+prove: $(DEV)/ready ## the long proofs: every step x every failure
+	@$(DEV)/bin/python -m pytest -m proof -n 2 --dist load
 
 check: $(DEV)/ready ## lint, types, import contracts
 	@$(DEV)/bin/ruff check .

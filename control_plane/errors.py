@@ -17,6 +17,7 @@ step's answer and the name in the journal are all `type(error).__name__`.
         │   ├── InvalidEvent
         │   ├── InvalidIntent
         │   └── InvalidStepInput
+        ├── UnsupportedIntent     the workflow does not perform what the intent asks for
         ├── UnknownLink           no topology is stored for this link
         ├── UnknownGeneration     the journal holds no such generation
         ├── AwsRefused            AWS refused the call: permissions, or a resource that is not there
@@ -121,6 +122,14 @@ class InvalidStepInput(InvalidDocument):
     """A document between two states does not fit its contract."""
 
     document = "step input"
+
+
+class UnsupportedIntent(PermanentError):
+    """The intent is well-formed, and the remediation workflow does not perform its kind."""
+
+    def __init__(self, intent: str, performed: list[str]) -> None:
+        super().__init__(f"intent: {intent} is not performed (only {', '.join(performed)})")
+        self.intent, self.performed = intent, performed
 
 
 class UnknownLink(PermanentError):

@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 from control_plane.adapters.aws import AwsSession
 from control_plane.adapters.dynamodb import EvidenceStore, Journal, LeaseStore, LinkState
 from control_plane.adapters.ec2 import Routes
+from control_plane.adapters.events import EventBus
+from control_plane.adapters.first_times import FirstTimes
 from control_plane.adapters.notify import Notifier
 from control_plane.adapters.probe import Prober
 from control_plane.adapters.proxy import ProxyCaller
@@ -31,9 +33,11 @@ class Control:
     documents: LinkDocuments
     leases: LeaseStore
     journal: Journal
+    first_times: FirstTimes
     state: LinkState
     evidence: EvidenceStore
     notifier: Notifier
+    events: EventBus
     proxy: ProxyCaller
 
     @classmethod
@@ -47,9 +51,11 @@ class Control:
             documents=LinkDocuments(session),
             leases=LeaseStore(session, table),
             journal=Journal(session, table),
+            first_times=FirstTimes(session, table),
             state=LinkState(session, table),
             evidence=EvidenceStore(session, table, settings.evidence_bucket),
             notifier=Notifier(session, settings.notify_topic_arn),
+            events=EventBus(session),
             proxy=ProxyCaller(session, settings.proxy_function),
         )
 

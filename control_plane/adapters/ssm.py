@@ -38,13 +38,13 @@ class LinkDocuments:
         return Topology.from_json(text)
 
     def policy(self, link_id: str, topology: Topology) -> Policy:
-        """The link's policy; the defaults when none is stored.
+        """The link's policy; one that touches nothing when none is stored.
 
         Raises:
             InvalidPolicy: it is malformed, or names a path that the link does not have.
         """
         text = self._get(link_id, "policy")
-        policy = Policy() if text is None else Policy.from_json(text)
+        policy = Policy.absent() if text is None else Policy.from_json(text)
         policy.check_against(topology)
         return policy
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from control_plane.cli import act, look, route_commands
+from control_plane.cli import act, explain, look, policy_commands, route_commands
 
 app = typer.Typer(
     name="twinspan",
@@ -17,6 +17,7 @@ app = typer.Typer(
 )
 for command in (
     look.status,
+    explain.explain,
     act.failover,
     act.failback,
     act.rollback,
@@ -30,7 +31,7 @@ for command in (
 ):
     app.command()(command)
 app.add_typer(look.journal_app, name="journal")
-app.add_typer(look.policy_app, name="policy")
+app.add_typer(policy_commands.policy_app, name="policy")
 
 
 def main() -> None:

@@ -1,9 +1,8 @@
-"""Commands that only look: status, journal, policy."""
+"""Commands that only look: status, journal."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -18,15 +17,11 @@ from control_plane.cli.context import (
     out,
     print_json,
 )
-from control_plane.domain.documents import parse_json
 from control_plane.domain.journal import Entry, verify
-from control_plane.domain.policy import Policy
-from control_plane.errors import InvalidPolicy
 
 journal_app = typer.Typer(
     help="The journal: every decision, with its evidence.", no_args_is_help=True
 )
-policy_app = typer.Typer(help="The policy: what Twinspan may do by itself.", no_args_is_help=True)
 
 
 def status(link: LinkOption = "bedrock", as_json: JsonOption = False) -> None:
@@ -57,7 +52,7 @@ def status(link: LinkOption = "bedrock", as_json: JsonOption = False) -> None:
         "generation": config.generation if config else None,
         "active_path": config.active_path if config else None,
         "reason": config.reason if config else None,
-        "mode": policy.mode,
+        "mode": policy.mode_at(now),
         "lease_holder": lease.get("holder"),
         "needs_operator": lease.get("kept_because"),
         "paths": paths,
@@ -67,7 +62,7 @@ def status(link: LinkOption = "bedrock", as_json: JsonOption = False) -> None:
         return
     out.print(
         f"[bold]{link}[/]  generation {document['generation']}, active [bold]{document['active_path']}[/]"
-        f", mode {policy.mode}" + (f"  ({config.reason})" if config and config.reason else "")
+        f", mode {document['mode']}" + (f"  ({config.reason})" if config and config.reason else "")
     )
     if document["needs_operator"]:
         out.print(f"[bold red]NEEDS OPERATOR[/] {document['needs_operator']}")
@@ -141,20 +136,3 @@ def journal_verify(link: LinkOption = "bedrock") -> None:
         return
     out.print(f"[bold red]entry {found.sequence}[/] {found.reason}")
     raise typer.Exit(EXIT_NOT_DONE)
-
-
-@policy_app.command("check")
-def policy_check(file: Annotated[Path, typer.Argument(exists=True, dir_okay=False)]) -> None:
-    """Check a policy file; exit 2 naming the first field that is wrong."""
-    with failing_in_words():
-        parse_json(Policy, file.read_text(), InvalidPolicy)
-    out.print(f"{file.name}: a valid policy")
-
-
-@policy_app.command("show")
-def policy_show(link: LinkOption = "bedrock") -> None:
-    """Print the policy in force, defaults filled in."""
-    with failing_in_words():
-        here = control(link)
-        policy = here.documents.policy(link, here.documents.topology(link))
-    print_json(policy.model_dump(mode="json"))

@@ -6,17 +6,27 @@ because a table of time zones changes under a running system and a partition's o
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from control_plane.domain.documents import Document
 
-TimeOfDay = Annotated[str, StringConstraints(pattern=r"^(([01]\d|2[0-3]):[0-5]\d|24:00)$")]
+_TIME_OF_DAY = re.compile(r"(([01]\d|2[0-3]):[0-5]\d|24:00)")
 DAYS_IN_WEEK = 7
+
+
+def _time_of_day(value: str) -> str:
+    if not _TIME_OF_DAY.fullmatch(value):
+        raise ValueError("must be a time of day in UTC, such as 09:30")
+    return value
+
+
+TimeOfDay = Annotated[str, AfterValidator(_time_of_day)]
 
 
 class Weekday(StrEnum):

@@ -1,129 +1,75 @@
 """The decision: a total, pure function from what is known to what should be done.
 
-It never looks anything up and never raises. Each result carries its reasons in plain words, because the
-reader of a decision is a person at night, and names for each path that was passed over why it was.
+It never looks anything up and never raises. Each result accounts for itself: every reason, why each other
+path was passed over, the inputs, what would have changed it.
 
-Order of concern: an operator's intent; a failed active path; drift; the way home to the preferred path.
+Order of concern: is what is published what was looked at; an operator's intent; an active path that may
+not be used; one that has failed; drift; one that carries badly; the end of a drill; the way home.
 Hold-down delays going home, never escaping from a failed path: what bounds escapes is the damping of
 the path that would be returned to, and the number of switches per hour.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from enum import StrEnum
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import replace
 
+from control_plane.domain.decision import SWITCHES, Decision, DecisionKind
 from control_plane.domain.health import Health, PathHealth
-from control_plane.domain.history import LinkHistory
-from control_plane.domain.policy import Automation, Mode, Policy
+from control_plane.domain.moments import clock, day
+from control_plane.domain.obstacles import (
+    Move,
+    Obstacle,
+    first_obstacle,
+    maintenance_is_near,
+    obstacles,
+)
+from control_plane.domain.policy import Action, Automation, Mode
 from control_plane.domain.signals import Intent, IntentKind
-from control_plane.domain.topology import Topology
+from control_plane.domain.situation import HOUR_SECONDS, Published, Situation
 
-HOUR_SECONDS = 3600.0
+__all__ = [
+    "HOUR_SECONDS",
+    "SWITCHES",
+    "Decision",
+    "DecisionKind",
+    "Published",
+    "Situation",
+    "decide",
+    "judge",
+]
 
-
-class DecisionKind(StrEnum):
-    """What should be done."""
-
-    NO_CHANGE = "NoChange"
-    FAILOVER = "Failover"
-    FAILBACK = "Failback"
-    ROLLBACK = "Rollback"
-    REPAIR = "Repair"
-    ESCALATE = "Escalate"
-
-
-SWITCHES = frozenset({DecisionKind.FAILOVER, DecisionKind.FAILBACK, DecisionKind.ROLLBACK})
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What to do and why. `passed_over` says why each other path was not chosen."""
-
-    kind: DecisionKind
-    reasons: tuple[str, ...]
-    path: str | None = None
-    passed_over: dict[str, str] = field(default_factory=dict)
-    touches_nothing: bool = False
-    needs_approval: bool = False
-    overridden: bool = False
-
-    @property
-    def acts(self) -> bool:
-        """Whether a plan follows."""
-        return self.kind in SWITCHES or self.kind is DecisionKind.REPAIR
-
-    def describe(self) -> str:
-        """One line for people."""
-        target = f" to {self.path}" if self.kind in SWITCHES else ""
-        target = f" of {self.path}" if self.kind is DecisionKind.REPAIR else target
-        return f"{self.kind}{target}: {'; '.join(self.reasons)}"
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON values."""
-        return {
-            "kind": str(self.kind),
-            "path": self.path,
-            "reasons": list(self.reasons),
-            "passed_over": dict(self.passed_over),
-            "touches_nothing": self.touches_nothing,
-            "needs_approval": self.needs_approval,
-            "overridden": self.overridden,
-        }
-
-    @classmethod
-    def from_dict(cls, value: dict[str, Any]) -> Decision:
-        """The inverse of `to_dict`."""
-        return cls(
-            kind=DecisionKind(value["kind"]),
-            path=value["path"],
-            reasons=tuple(value["reasons"]),
-            passed_over=dict(value["passed_over"]),
-            touches_nothing=value["touches_nothing"],
-            needs_approval=value["needs_approval"],
-            overridden=value["overridden"],
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Situation:
-    """All that a decision may depend on.
-
-    `refused` holds paths that the route model or a probe turned down in this very run, with the reason;
-    `rollback_path` is what was active at the generation that a rollback asks for.
-    """
-
-    topology: Topology
-    policy: Policy
-    active_path: str | None
-    health: dict[str, PathHealth]
-    drifted: frozenset[str]
-    history: LinkHistory
-    now: datetime
-    intent: Intent | None = None
-    approved: bool = False
-    refused: dict[str, str] = field(default_factory=dict)
-    rollback_path: str | None = None
-
-    def health_of(self, path: str) -> PathHealth:
-        """The verdict on a path; UNKNOWN for one that was not looked at."""
-        return self.health.get(path, PathHealth(path, Health.UNKNOWN, ("not observed",)))
-
-    @property
-    def order(self) -> tuple[str, ...]:
-        """Paths by preference."""
-        return self.policy.order(self.topology)
+_ACTION = {
+    DecisionKind.FAILOVER: Action.FAILOVER,
+    DecisionKind.FAILBACK: Action.FAILBACK,
+    DecisionKind.ROLLBACK: Action.FAILOVER,
+    DecisionKind.REPAIR: Action.REPAIR,
+}
 
 
 def decide(s: Situation) -> Decision:
-    """Choose what to do in this situation. Total and pure."""
+    """Choose what to do in this situation, and account for it. Total and pure."""
+    decision = judge(s)
+    return replace(decision, inputs=_inputs(s), warnings=(*decision.warnings, *_warnings(s)))
+
+
+def judge(s: Situation) -> Decision:
+    """The decision with its reasons, before the account of inputs and warnings that `decide` adds."""
+    return _within_mode(s, _choose(s))
+
+
+def _choose(s: Situation) -> Decision:
+    if s.published is not None and s.published.active_path != s.active_path:
+        moved = (
+            f"published now: {s.published.active_path} in generation {s.published.generation}; "
+            f"looked at: {s.active_path}. What is published changed since the link was looked at"
+        )
+        return Decision(
+            DecisionKind.NO_CHANGE, (moved,), would_change=("a look at the link as it is now",)
+        )
     if s.intent is not None and s.intent.intent is not IntentKind.RECONCILE:
-        decision = _obey(s, s.intent)
-    else:
-        decision = _remediate(s)
-    return _within_mode(s, decision)
+        return _obey(s, s.intent)
+    return _remediate(s)
 
 
 def _within_mode(s: Situation, decision: Decision) -> Decision:
@@ -132,140 +78,206 @@ def _within_mode(s: Situation, decision: Decision) -> Decision:
         return decision
     overridden = s.intent is not None and s.intent.override
     dry_run = s.intent is not None and s.intent.dry_run
-    mode, by_hand = s.policy.mode, s.intent is not None
+    mode = s.policy.mode_at(s.now)
     if mode is Mode.PAUSED and not overridden:
-        would = (f"the policy is paused; would have chosen {decision.describe()}",)
-        return Decision(DecisionKind.NO_CHANGE, would, passed_over=decision.passed_over)
+        pause = s.policy.pause if s.policy.mode is not Mode.PAUSED else None
+        until = f" until {day(pause.until)} ({pause.reason})" if pause else ""
+        return Decision(
+            DecisionKind.NO_CHANGE,
+            (f"the policy is paused{until}; would have chosen {decision.describe()}",),
+            passed_over=decision.passed_over,
+            would_change=("the pause's end", "an intent with override"),
+            warnings=decision.warnings,
+        )
+    warnings, would_change = decision.warnings, decision.would_change
     silent = dry_run or (mode is Mode.OBSERVE and not overridden)
-    approval = mode is Mode.APPROVE and not by_hand and not s.approved
-    return Decision(
-        decision.kind,
-        decision.reasons,
-        decision.path,
-        decision.passed_over,
+    if dry_run:
+        warnings = (*warnings, "a dry run: nothing is touched")
+    elif silent and s.policy.stored:
+        warnings = (*warnings, "the policy's mode is observe: nothing is touched")
+        would_change = ("mode automatic or approve", *would_change)
+    elif silent:
+        warnings = (*warnings, "no policy is stored for this link: nothing is touched")
+        would_change = ("a stored policy", *would_change)
+    awaits = not silent and _awaits_approval(s, decision, mode)
+    if not (silent or awaits or overridden):
+        return decision
+    return replace(
+        decision,
         touches_nothing=silent,
-        needs_approval=approval and not silent,
+        needs_approval=awaits,
         overridden=overridden,
+        warnings=warnings,
+        would_change=would_change,
     )
 
 
+def _awaits_approval(s: Situation, decision: Decision, mode: Mode) -> bool:
+    asked = s.intent is not None and s.intent.intent is not IntentKind.RECONCILE
+    if asked or s.approved:
+        return False
+    rules, action = s.policy.approval, _ACTION[decision.kind]
+    if action in rules.always or (mode is Mode.APPROVE and action in rules.in_approve_mode):
+        return True
+    path = s.topology.path(decision.path or "")
+    moves = decision.kind in SWITCHES
+    return moves and path is not None and path.routing_method in rules.routing_methods
+
+
+# -- an operator's intent ----------------------------------------------------------------------------
+
+
 def _obey(s: Situation, intent: Intent) -> Decision:
-    preferred = s.order[0]
-    if intent.intent is IntentKind.FAILBACK:
-        kind, target = DecisionKind.FAILBACK, intent.to or preferred
-    elif intent.intent is IntentKind.ROLLBACK:
-        kind, target = DecisionKind.ROLLBACK, s.rollback_path or preferred
-    else:
-        kind = DecisionKind.FAILOVER
-        target = intent.to or next(
-            (p for p in s.order if p != s.active_path and p not in s.refused), preferred
-        )
+    kind, target, lacking = _wanted(s, intent)
     asked = f"{intent.requested_by} asked for a {intent.intent}"
     if intent.reason:
         asked += f": {intent.reason}"
-    if target in s.refused:
-        return Decision(
-            DecisionKind.ESCALATE, (asked, f"{target} was refused: {s.refused[target]}"), target
-        )
+    if target is None:
+        return Decision(DecisionKind.ESCALATE, (asked, lacking), would_change=("another intent",))
     if target == s.active_path:
-        return Decision(DecisionKind.NO_CHANGE, (asked, f"{target} is active already"))
-    if intent.override:
-        return Decision(kind, (asked, "limits overridden"), target)
-    if obstacle := _obstacle(s, target, by_hand=True):
-        return Decision(DecisionKind.ESCALATE, (asked, f"{target}: {obstacle}"), target)
-    return Decision(kind, (asked,), target)
+        return Decision(
+            DecisionKind.NO_CHANGE,
+            (asked, f"{target} is active already"),
+            would_change=("an intent for another path",),
+        )
+    found = (*_unfit_for_a_drill(s, intent, target), *obstacles(s, target, Move.ASKED))
+    if not found:
+        return Decision(kind, (asked,), target, would_change=(f"{target} not answering probes",))
+    firm = [obstacle for obstacle in found if not (intent.override and obstacle.passable)]
+    if firm:
+        reasons = (asked, *(f"{target}: {obstacle.text}" for obstacle in firm))
+        lifted = tuple(obstacle.lifted_by for obstacle in firm)
+        if not intent.override and all(obstacle.passable for obstacle in found):
+            lifted += ("the same intent with override, and a reason",)
+        return Decision(DecisionKind.ESCALATE, reasons, target, would_change=lifted)
+    passed = tuple(obstacle.text for obstacle in found)
+    reasons = (asked, f"limits overridden: {'; '.join(passed)}")
+    return Decision(
+        kind, reasons, target, overrode=passed, would_change=("the same intent without override",)
+    )
+
+
+def _wanted(s: Situation, intent: Intent) -> tuple[DecisionKind, str | None, str]:
+    """What an intent asks for: kind and target; without a target, what is lacking."""
+    preferred = s.order[0]
+    if intent.intent is IntentKind.FAILBACK:
+        return DecisionKind.FAILBACK, intent.to or preferred, ""
+    if intent.intent in (IntentKind.ROLLBACK, IntentKind.RESTORE):
+        missing = "nobody knows what was active at the generation asked for"
+        return DecisionKind.ROLLBACK, s.rollback_path, missing
+    target = intent.to or next(
+        (p for p in s.order if p != s.active_path and p not in s.refused), None
+    )
+    return DecisionKind.FAILOVER, target, "there is no other path to move to"
+
+
+def _unfit_for_a_drill(s: Situation, intent: Intent, target: str) -> Iterable[Obstacle]:
+    """A drill is practice: it needs a link that is well, on both ends of the move."""
+    if intent.intent is not IntentKind.DRILL:
+        return
+    drill = s.history.drill
+    if drill is not None and s.now < drill.until:
+        until = clock(drill.until)
+        yield Obstacle(f"a drill is going on until {until}", f"the drill's end at {until}")
+    for name in (s.active_path, target):
+        health = s.health_of(name) if name is not None else None
+        if health is not None and health.health is not Health.HEALTHY:
+            yield Obstacle(f"a drill needs healthy paths: {health.describe()}", f"{name} healthy")
+
+
+# -- what the link needs -----------------------------------------------------------------------------
 
 
 def _remediate(s: Situation) -> Decision:
-    if s.active_path is None or s.topology.path(s.active_path) is None:
-        return _leave(s, (f"the published active path {s.active_path!r} is not on this link",))
+    path = s.topology.path(s.active_path) if s.active_path is not None else None
+    if s.active_path is None or path is None:
+        why = f"the published active path {s.active_path!r} is not on this link"
+        return _leave(s, (why,), "a published path that this link has")
     active = s.health_of(s.active_path)
+    if not s.policy.permits(path.routing_method):
+        why = f"{s.active_path} is active, and the policy lets no data class use {path.routing_method}"
+        return _leave(s, (why,), f"a policy that permits {path.routing_method}")
     if quarantine := s.policy.quarantined(s.active_path, s.now):
-        return _leave(s, (f"{s.active_path} is quarantined: {quarantine.reason}",))
+        why = f"{s.active_path} is quarantined: {quarantine.reason}"
+        return _leave(s, (why,), "the quarantine's end")
     if active.health is Health.FAILED:
-        memory = s.history.path(s.active_path)
-        if not memory.down:
-            needed = s.policy.hysteresis.failed_observations_to_fail
-            waiting = f"{memory.failed_in_a_row} of {needed} failing observations so far"
-            return Decision(DecisionKind.NO_CHANGE, (active.describe(), waiting))
-        may_repair = (
-            s.policy.drift_repair is Automation.AUTOMATIC and s.active_path not in s.refused
-        )
-        if active.drift_explains_failure and may_repair:
-            return Decision(DecisionKind.REPAIR, (active.describe(),), s.active_path)
-        return _leave(s, (active.describe(),))
+        return _leave_or_repair(s, active)
     if active.health is Health.UNKNOWN:
+        reasons = (active.describe(), "missing data moves no traffic")
         return Decision(
-            DecisionKind.NO_CHANGE, (active.describe(), "missing data moves no traffic")
+            DecisionKind.NO_CHANGE, reasons, would_change=(f"a failing probe of {s.active_path}",)
         )
-    if active.too_slow and (better := _faster(s)) is not None:
+    if (active.too_slow or active.lossy) and (better := _better(s, active)) is not None:
         return better
     return _repair_or_return(s, active)
 
 
-def _leave(s: Situation, why: tuple[str, ...]) -> Decision:
+def _leave_or_repair(s: Situation, active: PathHealth) -> Decision:
+    assert s.active_path is not None
+    memory = s.history.path(s.active_path)
+    if not memory.down:
+        needed = s.policy.hysteresis.failed_observations_to_fail
+        waiting = f"{memory.failed_in_a_row} of {needed} failing observations so far"
+        left = max(1, needed - memory.failed_in_a_row)
+        return Decision(
+            DecisionKind.NO_CHANGE,
+            (active.describe(), waiting),
+            would_change=(f"{left} more failing observations of {s.active_path}",),
+        )
+    may_repair = s.policy.drift_repair is Automation.AUTOMATIC and s.active_path not in s.refused
+    if active.drift_explains_failure and may_repair:
+        return Decision(
+            DecisionKind.REPAIR,
+            (active.describe(),),
+            s.active_path,
+            would_change=("drift_repair manual", "a fault beside the drifted routes"),
+        )
+    return _leave(s, (active.describe(),), f"a passing probe of {s.active_path}")
+
+
+def _leave(s: Situation, why: tuple[str, ...], unless: str) -> Decision:
     """Find somewhere to go: the first path that carries, or one that only lost its routes."""
     passed_over: dict[str, str] = {}
-    for want in (Health.HEALTHY, Health.DEGRADED, Health.FAILED):
-        for name in s.order:
-            if name == s.active_path:
-                continue
-            health = s.health_of(name)
-            if health.health is not want:
-                continue
-            if want is Health.FAILED and not health.drift_explains_failure:
-                passed_over[name] = health.describe()
-                continue
-            if obstacle := _obstacle(s, name, leaving=True):
-                passed_over[name] = obstacle
-                continue
+    lifted: list[str] = []
+    eligible: list[tuple[tuple[int, bool, int], str]] = []
+    for rank, name in enumerate(s.order):
+        if name == s.active_path:
+            continue
+        found = tuple(obstacles(s, name, Move.ESCAPE))
+        if found:
+            passed_over[name] = "; ".join(obstacle.text for obstacle in found)
+            lifted += (f"{name}: {obstacle.lifted_by}" for obstacle in found)
+        else:
+            state = _PREFERENCE[s.health_of(name).health]
+            eligible.append(((state, maintenance_is_near(s, name), rank), name))
+    if not eligible:
+        alone = (
+            "this link has no other path" if len(s.order) == 1 else "no other path may take over"
+        )
+        return Decision(
+            DecisionKind.ESCALATE,
+            (*why, alone),
+            passed_over=passed_over,
+            would_change=(unless, *lifted),
+        )
+    _, chosen = min(eligible)
+    for _, name in eligible:
+        if name != chosen:
+            passed_over[name] = f"{s.health_of(name).describe()}; {chosen} comes first"
+    kind = DecisionKind.FAILBACK if chosen == s.order[0] else DecisionKind.FAILOVER
+    return Decision(kind, why, chosen, passed_over, would_change=(unless,))
+
+
+_PREFERENCE = {Health.HEALTHY: 0, Health.DEGRADED: 1, Health.FAILED: 2, Health.UNKNOWN: 3}
+
+
+def _better(s: Situation, active: PathHealth) -> Decision | None:
+    """A healthy path to take instead of an active one that carries, but too slowly or too few calls."""
+    for name in s.order:
+        if name != s.active_path and first_obstacle(s, name, Move.BETTER) is None:
             kind = DecisionKind.FAILBACK if name == s.order[0] else DecisionKind.FAILOVER
-            return Decision(kind, why, name, passed_over)
-    for name in s.order:
-        if name != s.active_path:
-            passed_over.setdefault(name, s.refused.get(name) or s.health_of(name).describe())
-    return Decision(
-        DecisionKind.ESCALATE, (*why, "no other path may take over"), passed_over=passed_over
-    )
-
-
-def _obstacle(
-    s: Situation, name: str, *, leaving: bool = False, by_hand: bool = False
-) -> str | None:
-    """Why traffic may not move to this path now; None when it may."""
-    path = s.topology.path(name)
-    if path is None:
-        return "not a path of this link"
-    if name in s.refused:
-        return s.refused[name]
-    if quarantine := s.policy.quarantined(name, s.now):
-        return f"quarantined until {quarantine.until:%Y-%m-%d %H:%M:%SZ}: {quarantine.reason}"
-    if not s.policy.permits(path.routing_method):
-        return f"the policy lets no data class use {path.routing_method}"
-    health = s.health_of(name)
-    if not health.carries and not (health.drift_explains_failure and (leaving or by_hand)):
-        return health.describe()
-    if by_hand:
-        return None
-    switches = s.history.switches_within(HOUR_SECONDS, s.now)
-    if switches >= s.policy.maximum_switches_per_hour:
-        return f"{switches} switches within the hour, the policy's limit"
-    if not leaving and s.history.path(name).suppressed(s.policy.flap_damping, s.now):
-        penalty = s.history.path(name).penalty_now(s.policy.flap_damping, s.now)
-        return f"suppressed for flapping (penalty {penalty:.0f})"
-    return None
-
-
-def _faster(s: Situation) -> Decision | None:
-    """A healthy path to take instead of an active one that carries, but too slowly."""
-    assert s.active_path is not None
-    if _held_down_until(s) is not None:
-        return None
-    for name in s.order:
-        healthy = s.health_of(name).health is Health.HEALTHY
-        if name != s.active_path and healthy and _obstacle(s, name) is None:
-            reasons = (s.health_of(s.active_path).describe(),)
-            return Decision(DecisionKind.FAILOVER, reasons, name)
+            back = f"{active.path} answering faster, and losing fewer calls"
+            return Decision(kind, (active.describe(),), name, would_change=(back,))
     return None
 
 
@@ -274,43 +286,100 @@ def _repair_or_return(s: Situation, active: PathHealth) -> Decision:
     repairable = s.policy.drift_repair is Automation.AUTOMATIC
     for name in (n for n in s.order if n in s.drifted and n not in s.refused):
         if repairable:
-            return Decision(DecisionKind.REPAIR, (s.health_of(name).describe(),), name)
+            return Decision(
+                DecisionKind.REPAIR,
+                (s.health_of(name).describe(),),
+                name,
+                would_change=("drift_repair manual",),
+            )
         reasons.append(f"{name} has drifted, and the policy leaves repair to an operator")
-    preferred = s.order[0]
-    if s.active_path == preferred:
-        return Decision(DecisionKind.NO_CHANGE, tuple(reasons))
-    if not_yet := _why_not_home(s, preferred):
-        return Decision(DecisionKind.NO_CHANGE, tuple(reasons), passed_over={preferred: not_yet})
-    since = s.history.path(preferred).healthy_since
-    stable = f"{preferred} has been healthy since {since:%H:%M:%SZ}" if since else ""
-    return Decision(DecisionKind.FAILBACK, (stable or f"{preferred} is healthy",), preferred)
+    if (ending := _end_of_drill(s)) is not None:
+        return ending
+    passed_over: dict[str, str] = {}
+    lifted: list[str] = []
+    for name in s.order:
+        if name == s.active_path:
+            break
+        found = tuple(obstacles(s, name, Move.RETURN))
+        if not found:
+            since = s.history.path(name).healthy_since
+            stable = f"{name} has been healthy since {clock(since)}" if since else ""
+            return Decision(
+                DecisionKind.FAILBACK,
+                (stable or f"{name} is healthy",),
+                name,
+                passed_over,
+                would_change=("failback manual", f"a failing look at {name}"),
+            )
+        passed_over[name] = "; ".join(obstacle.text for obstacle in found)
+        lifted += (f"{name}: {obstacle.lifted_by}" for obstacle in found)
+    if not lifted:
+        lifted = [f"a failing probe of {s.active_path}", "a required route that drifts"]
+    return Decision(
+        DecisionKind.NO_CHANGE, tuple(reasons), None, passed_over, would_change=tuple(lifted)
+    )
 
 
-def _why_not_home(s: Situation, preferred: str) -> str | None:
-    """Why traffic does not return to the preferred path yet; None when it should."""
-    health, memory = s.health_of(preferred), s.history.path(preferred)
-    if health.health is not Health.HEALTHY:
-        return health.describe()
-    if s.policy.failback.automation is Automation.MANUAL:
-        return "the policy leaves failback to an operator"
-    if s.history.last_switch is not None and s.history.last_switch.by_hand:
-        return "traffic was moved here by hand, and stays until an operator asks for a failback"
-    if memory.down:
-        needed = s.policy.hysteresis.healthy_observations_to_recover
-        return f"{memory.healthy_in_a_row} of {needed} healthy observations so far"
-    stable_seconds = s.policy.failback.stable_seconds
-    since = memory.healthy_since or s.now
-    if (s.now - since).total_seconds() < stable_seconds:
-        return f"healthy since {since:%H:%M:%SZ}, not yet for {stable_seconds:g} s"
-    if until := _held_down_until(s):
-        return f"hold-down until {until:%H:%M:%SZ}"
-    return _obstacle(s, preferred)
-
-
-def _held_down_until(s: Situation) -> datetime | None:
-    """The end of the hold-down that is running, if one is."""
-    last = s.history.last_switch
-    if last is None:
+def _end_of_drill(s: Situation) -> Decision | None:
+    """A drill's return, once it is due: neither hold-down nor stability, only what guards an escape."""
+    drill = s.history.drill
+    if drill is None or s.active_path != drill.away or s.now < drill.until:
         return None
-    until = last.at + timedelta(seconds=s.policy.hold_down_seconds)
-    return until if s.now < until else None
+    if first_obstacle(s, drill.home, Move.ESCAPE) is not None:
+        return None
+    kind = DecisionKind.FAILBACK if drill.home == s.order[0] else DecisionKind.FAILOVER
+    why = f"the drill on {drill.away} ended at {clock(drill.until)}"
+    return Decision(kind, (why,), drill.home, would_change=(f"{drill.home} not carrying calls",))
+
+
+# -- the account -------------------------------------------------------------------------------------
+
+
+def _inputs(s: Situation) -> dict[str, str]:
+    """What the decision looked at, by name, in words; what is not in force is left out."""
+    found = {
+        "active path": str(s.active_path),
+        "mode": str(s.policy.mode_at(s.now)) if s.policy.stored else "no policy is stored",
+        "switches this hour": f"{s.switches_this_hour} of {s.policy.maximum_switches_per_hour}",
+    }
+    if s.published is not None:
+        found["generation"] = str(s.published.generation)
+    for name in s.order:
+        found[f"path {name}"] = _input_of_path(s, name)
+    if until := s.held_down_until:
+        found["hold-down"] = f"until {clock(until)}"
+    if (drill := s.history.drill) is not None:
+        found["drill"] = f"on {drill.away} until {clock(drill.until)}"
+    if s.intent is not None:
+        found["intent"] = f"{s.intent.intent} by {s.intent.requested_by}"
+    return found
+
+
+def _input_of_path(s: Situation, name: str) -> str:
+    words = [s.health_of(name).describe()]
+    memory = s.history.path(name)
+    if memory.suppressed_since is not None and memory.suppressed(s.policy.flap_damping, s.now):
+        words.append("suppressed")
+    if s.policy.quarantined(name, s.now):
+        words.append("quarantined")
+    if name in s.drifted:
+        words.append("drifted")
+    if name in s.refused:
+        words.append("refused in this run")
+    return ", ".join(words)
+
+
+def _warnings(s: Situation) -> tuple[str, ...]:
+    """What people should know although it moves nothing."""
+    found = [f"alert: {alert}" for alert in s.history.alerts(s.policy, s.now)]
+    standbys = [name for name in s.order if name != s.active_path]
+    if len(s.order) == 1:
+        found.append("this link has one path: an outage of it has no way out")
+    elif not any(first_obstacle(s, name, Move.ESCAPE) is None for name in standbys):
+        found.append("no standby may take over now: an outage of the active path has no way out")
+    for name in standbys:
+        health = s.health_of(name)
+        if health.health is not Health.HEALTHY or maintenance_is_near(s, name):
+            found.append(f"standby {health.describe()}")
+    found += s.config_is_stale
+    return tuple(found)

@@ -46,7 +46,8 @@ class Health(StrEnum):
 class PathHealth:
     """A verdict with its reasons.
 
-    `drift_explains_failure`: drifted routes alone account for it. `too_slow`, `lossy`: it carries, but
+    `drifted`: a required route is not as it should be; `drift_explains_failure`: that alone accounts for it.
+    `too_slow`, `lossy`: it carries, but
     badly enough to be left for a healthy path. `sluggish`: latency above the warning limit.
     `error_ratio`: share of calls without a usable answer, 0 to 1; None where nothing was called.
     `maintenance_due`: the earliest date of a tunnel's announced replacement.
@@ -56,6 +57,7 @@ class PathHealth:
     health: Health
     reasons: tuple[str, ...]
     drift_explains_failure: bool = False
+    drifted: bool = False
     too_slow: bool = False
     lossy: bool = False
     sluggish: bool = False
@@ -105,6 +107,7 @@ def assess(
             Health.FAILED,
             (*said, *faults, *drift, *_partial(fresh), *stale),
             drift_explains_failure=bool(drift) and not faults,
+            drifted=bool(drift),
             maintenance_due=due,
             error_ratio=ratio,
         )
@@ -121,6 +124,7 @@ def assess(
         seen.name,
         Health.DEGRADED if degraded else Health.HEALTHY,
         (*doubts, *said, *drift, *_warnings(fresh, latency), *stale),
+        drifted=bool(drift),
         too_slow=too_slow,
         lossy=lossy,
         sluggish=median_ms > latency.warning_ms,

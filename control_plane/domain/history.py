@@ -17,6 +17,7 @@ from pydantic import AwareDatetime
 from control_plane.domain.documents import Document
 from control_plane.domain.health import Health, PathHealth
 from control_plane.domain.limits import FlapDamping
+from control_plane.domain.moments import clock
 from control_plane.domain.observation import ProxyReport
 from control_plane.domain.policy import Policy
 
@@ -27,7 +28,8 @@ class PathHistory(Document):
     """One path: runs of equal observations, and its flap penalty as of `penalty_at`.
 
     `slow_since`, `erring_since`: since when every look found it above the critical latency, or above the
-    alert's share of failing calls. `verdict` is the last look's, at `seen_at`; `report` a proxy's newest.
+    alert's share of failing calls. `known_at`: the last look that told carrying from failing. `verdict` is
+    the last look's, at `seen_at`; `report` a proxy's newest.
     """
 
     failed_in_a_row: int = 0
@@ -37,11 +39,28 @@ class PathHistory(Document):
     penalty: float = 0.0
     penalty_at: AwareDatetime | None = None
     suppressed_since: AwareDatetime | None = None
+    known_at: AwareDatetime | None = None
     slow_since: AwareDatetime | None = None
     erring_since: AwareDatetime | None = None
     verdict: PathHealth | None = None
     seen_at: AwareDatetime | None = None
     report: ProxyReport | None = None
+
+    def resumed(self, longest_gap_seconds: float | None, now: datetime) -> PathHistory:
+        """The memory as it counts now: after too long a gap no run of observations goes on."""
+        if longest_gap_seconds is None or self.known_at is None:
+            return self
+        if (now - self.known_at).total_seconds() <= longest_gap_seconds:
+            return self
+        return self.model_copy(
+            update={
+                "failed_in_a_row": 0,
+                "healthy_in_a_row": 0,
+                "healthy_since": None,
+                "slow_since": None,
+                "erring_since": None,
+            }
+        )
 
     def penalty_now(self, damping: FlapDamping, now: datetime) -> float:
         """The penalty decayed to `now`: halved every `half_life_seconds`."""
@@ -68,6 +87,9 @@ class PathHistory(Document):
         half_lives = log2(self.penalty / damping.reuse_limit)
         decayed = self.penalty_at + timedelta(seconds=half_lives * damping.half_life_seconds)
         return min(longest, decayed)
+
+
+_BLANK = PathHistory()
 
 
 class Switch(Document):
@@ -98,7 +120,7 @@ class LinkHistory(Document):
 
     def path(self, name: str) -> PathHistory:
         """The memory of one path; blank for one never seen."""
-        return self.paths.get(name, PathHistory())
+        return self.paths.get(name, _BLANK)
 
     @property
     def last_switch(self) -> Switch | None:
@@ -115,15 +137,17 @@ class LinkHistory(Document):
         failed_to_fail: int,
         healthy_to_recover: int,
         now: datetime,
+        longest_gap_seconds: float | None = None,
     ) -> LinkHistory:
         """Count one more observation: True healthy, False failing, None not known (counts as neither).
 
         A path goes down after `failed_to_fail` failures in a row and comes back after
-        `healthy_to_recover` healthy observations in a row.
+        `healthy_to_recover` healthy observations in a row. With `longest_gap_seconds`, observations
+        further apart than that are not "in a row": nobody knows what was in between.
         """
         paths = dict(self.paths)
         for name, ok in healthy.items():
-            old = self.path(name)
+            old = self.path(name).resumed(longest_gap_seconds, now)
             if ok is None:
                 continue
             if ok:
@@ -134,6 +158,7 @@ class LinkHistory(Document):
                         "failed_in_a_row": 0,
                         "healthy_since": old.healthy_since or now,
                         "down": old.down and healthy_in_a_row < healthy_to_recover,
+                        "known_at": now,
                     }
                 )
             else:
@@ -144,6 +169,7 @@ class LinkHistory(Document):
                         "healthy_in_a_row": 0,
                         "healthy_since": None,
                         "down": old.down or failed_in_a_row >= failed_to_fail,
+                        "known_at": now,
                     }
                 )
         return self.model_copy(update={"paths": paths})
@@ -157,6 +183,7 @@ class LinkHistory(Document):
             policy.hysteresis.failed_observations_to_fail,
             policy.hysteresis.healthy_observations_to_recover,
             now,
+            longest_gap_seconds=policy.maximum_source_age.telemetry_seconds,
         )
         paths = dict(counted.paths)
         for name, verdict in verdicts.items():
@@ -184,10 +211,10 @@ class LinkHistory(Document):
             slow, erring = memory.slow_since, memory.erring_since
             if slow and (now - slow).total_seconds() >= policy.latency.alert_after_seconds:
                 limit = f"{policy.latency.critical_ms:g} ms"
-                found.append(f"{name}: latency above {limit} since {slow:%H:%M:%SZ}")
+                found.append(f"{name}: latency above {limit} since {clock(slow)}")
             if erring and (now - erring).total_seconds() >= policy.errors.alert_after_seconds:
                 limit = f"{policy.errors.alert_ratio:.0%}"
-                found.append(f"{name}: more than {limit} of calls fail since {erring:%H:%M:%SZ}")
+                found.append(f"{name}: more than {limit} of calls fail since {clock(erring)}")
         return tuple(found)
 
     def after_switch(

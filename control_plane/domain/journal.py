@@ -23,6 +23,8 @@ class EntryKind(StrEnum):
 
     SIGNAL = "signal"
     REJECTED = "rejected"
+    UNMATCHED = "unmatched"
+    NOTED = "noted"
     OBSERVED = "observed"
     DECIDED = "decided"
     PLANNED = "planned"

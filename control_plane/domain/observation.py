@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import AwareDatetime, Field
 
 from control_plane.domain.documents import Document
+from control_plane.domain.moments import clock, day
 from control_plane.domain.topology import RequiredRoute
 
 
@@ -116,7 +117,7 @@ class BreakerState(StrEnum):
     """What a proxy says of its circuit breaker for a path."""
 
     OPEN = "open"
-    HALF_OPEN = "half-open"
+    HALF_OPEN = "half_open"
     CLOSED = "closed"
 
 
@@ -130,7 +131,7 @@ class ProxyReport(Document):
     def describe(self) -> str:
         """One line for people."""
         detail = f" ({self.reason})" if self.reason else ""
-        return f"a proxy reported its breaker {self.state} at {self.reported_at:%H:%M:%SZ}{detail}"
+        return f"a proxy reported its breaker {self.state} at {clock(self.reported_at)}{detail}"
 
 
 class PendingMaintenance(Document):
@@ -141,7 +142,7 @@ class PendingMaintenance(Document):
 
     def describe(self) -> str:
         """One line for people."""
-        when = f", due {self.due_at:%Y-%m-%d %H:%MZ}" if self.due_at else ""
+        when = f", due {day(self.due_at)}" if self.due_at else ""
         return f"maintenance is pending on tunnel {self.outside_ip}{when}"
 
 

@@ -196,7 +196,10 @@ class Policy(Document):
 
     def quarantined(self, path: str, now: datetime) -> Quarantine | None:
         """The quarantine that is in force for this path, if any."""
-        return next((q for q in self.quarantine if q.path == path and q.until > now), None)
+        for item in self.quarantine:
+            if item.path == path and item.until > now:
+                return item
+        return None
 
     def permits(self, method: RoutingMethod) -> bool:
         """Whether any data class may use this routing method."""

@@ -39,24 +39,49 @@ def see_paths(
     topology: Topology,
     sides: Mapping[SideName, Describe],
     probes: Mapping[str, ProbeResult],
+    at: datetime | None = None,
 ) -> tuple[ObservedPath, ...]:
-    """What was seen of each path. A side that is absent from `sides` was not observed."""
-    return tuple(_see(path, sides, probes.get(path.name)) for path in topology.paths)
+    """What was seen of each path. A side that is absent from `sides` was not observed.
+
+    `at`: when the sides were described and the probes made, where the caller has a time for it.
+    """
+    return tuple(_see(path, sides, probes.get(path.name), at) for path in topology.paths)
 
 
-def _see(path: Path, sides: Mapping[SideName, Describe], probe: ProbeResult | None) -> ObservedPath:
+def _see(
+    path: Path,
+    sides: Mapping[SideName, Describe],
+    probe: ProbeResult | None,
+    at: datetime | None,
+) -> ObservedPath:
     connection = _find(sides.get(SideName.GOVCLOUD), "VpnConnections", path.vpn_connection_id)
     endpoint = _find(sides.get(SideName.COMMERCIAL), "VpcEndpoints", path.vpc_endpoint_id)
     error = (endpoint or {}).get("LastError") or {}
     return ObservedPath(
         name=path.name,
+        described_at=at if sides else None,
+        gateway_state=_gateway_state(sides.get(SideName.GOVCLOUD), connection),
         connection_state=connection.get("State") if connection else None,
         tunnels=_tunnels(connection) if connection else None,
         endpoint_state=endpoint.get("State") if endpoint else None,
         endpoint_error=error.get("Message"),
         routes=tuple(_route(route, sides) for route in path.required_routes if route.side in sides),
-        probe=probe,
+        probe=probe.model_copy(update={"taken_at": at}) if probe and at else probe,
     )
+
+
+def _gateway_state(side: Describe | None, connection: Describe | None) -> str | None:
+    """The state of the gateway that the connection hangs on; one that a *listed* kind lacks was deleted."""
+    for key, kind in (("TransitGatewayId", "TransitGateways"), ("VpnGatewayId", "VpnGateways")):
+        identifier = (connection or {}).get(key)
+        if not identifier or side is None or kind not in side:
+            continue
+        for gateway in side[kind]:
+            if gateway.get(key) == identifier:
+                state = gateway.get("State")
+                return str(state) if state else None
+        return "deleted"
+    return None
 
 
 def _find(side: Describe | None, kind: str, identifier: str | None) -> Describe | None:

@@ -1,7 +1,9 @@
 """The canary: probes every path of the link once a minute and publishes what it saw as metrics.
 
 It decides nothing. Its metrics feed alarms, which wake the workflow, which looks for itself. A path that
-could not be probed at all gives no datapoint, and its alarm treats that as breaching.
+could not be probed at all gives no datapoint, and its alarm treats that as breaching. An alarm rings after
+two failing minutes; for the path that traffic is on that is long, so of a failing *active* path the
+canary tells the workflow at once. A failing standby is left to its alarm.
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from control_plane.domain.observation import ProbeResult
+from control_plane.domain.signals import CANARY_DETAIL_TYPE, CANARY_SOURCE
+from control_plane.errors import InvalidPublishedConfig
 from control_plane.settings import Settings
 from control_plane.wiring import Control
 
@@ -38,7 +42,37 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, bool]:
             Logger().warning(
                 "path does not answer", extra={"path": result.path, "seen": result.describe()}
             )
+    if (active := active_path(control, link_id)) in results:
+        tell(control, link_id, results[active])
     return {name: result.passed for name, result in results.items()}
+
+
+def active_path(control: Control, link_id: str) -> str:
+    """The path that proxies follow; empty while nothing usable is published."""
+    try:
+        config = control.documents.routing_config(link_id)
+    except InvalidPublishedConfig as error:
+        Logger().warning("what is published is no routing config", extra={"why": str(error)})
+        return ""
+    return config.active_path if config else ""
+
+
+def tell(control: Control, link_id: str, result: ProbeResult) -> None:
+    """Tell the workflow of a probe that failed.
+
+    Raises:
+        AwsUnavailable, AwsRefused: the event bus did not take it.
+    """
+    if result.passed:
+        return
+    detail = {
+        "schema_version": 1,
+        "link_id": link_id,
+        "path": result.path,
+        "passed": False,
+        "seen": result.describe(),
+    }
+    control.events.tell(CANARY_SOURCE, CANARY_DETAIL_TYPE, detail, control.now())
 
 
 def publish(link_id: str, result: ProbeResult) -> None:

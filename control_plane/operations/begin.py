@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from control_plane.domain.journal import EntryKind
+from control_plane.domain.policy import Policy
 from control_plane.domain.signals import (
     Ignored,
     Intent,
@@ -15,11 +16,18 @@ from control_plane.domain.signals import (
     SignalKind,
     claimed_link,
     is_intent,
+    is_routing_config,
     parse_event,
 )
-from control_plane.errors import InvalidEvent, LeaseTaken, UnknownLink
+from control_plane.domain.signals.fields import clean
+from control_plane.domain.topology import Topology
+from control_plane.errors import InvalidEvent, InvalidPublishedConfig, LeaseTaken, UnknownLink
 from control_plane.operations.run import HeldLease, Run, journal
 from control_plane.wiring import Control
+
+# How far back a publication is looked for. The event of one comes within seconds; a change whose
+# publication lies further back is looked into.
+RECENT_ENTRIES = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +52,11 @@ def begin(
     not: it names something to be done, so it waits for its turn. A sweep leaves nothing: it tells of no
     change, and if every sweep were left, a slow run would never end.
 
+    What no known link has, and what is kept for the record only, is journaled when it is first met.
+
     Raises:
-        InvalidEvent, InvalidIntent, UnknownLink: the input is no use; nothing was written.
+        InvalidEvent, InvalidIntent, UnsupportedIntent, UnknownLink: the input is no use; nothing was
+            written.
         LeaseTaken: an intent must try again.
     """
     link_id = control.settings.link_id
@@ -60,16 +71,10 @@ def begin(
         about = f"{intent.requested_by} asked for a {intent.intent}"
         signal = Signal(kind=SignalKind.INTENT, link_id=link_id, about=about, path=intent.to)
     else:
-        read = parse_event(event, {link_id: topology})
-        if isinstance(read, Ignored):
-            if read.malformed is not None:
-                raise InvalidEvent(read.malformed, read.reason)
-            return Begun(None, read.reason)
+        read = _follow(control, event, execution, topology, policy, now)
+        if isinstance(read, str):
+            return Begun(None, read)
         signal = read
-        if signal.occurred_at is not None:
-            age_seconds = (now - signal.occurred_at).total_seconds()
-            if age_seconds > policy.maximum_signal_age_seconds:
-                return Begun(None, f"the signal is {age_seconds:.0f} s old; the sweep will look")
     lease = control.leases.acquire(link_id, execution, policy.lease_seconds, now)
     if lease is None:
         holder = str(control.leases.current(link_id).get("holder", "another run"))
@@ -91,6 +96,75 @@ def begin(
     if not run.routine:
         journal(control, run, EntryKind.SIGNAL, signal.model_dump(mode="json"), now)
     return Begun(run, "", unfinished=control.state.open_plan(link_id) is not None)
+
+
+def _follow(
+    control: Control,
+    event: Mapping[str, Any],
+    execution: str,
+    topology: Topology,
+    policy: Policy,
+    now: datetime,
+) -> Signal | str:
+    """The signal to follow, or why there is none."""
+    read = parse_event(event, {topology.link_id: topology})
+    if isinstance(read, Ignored):
+        if read.malformed is not None:
+            raise InvalidEvent(read.malformed, read.reason)
+        note_once(control, topology.link_id, read, execution, now)
+        return read.reason
+    if is_routing_config(read) and _is_ours(control, topology.link_id):
+        return "what is published is what this link's own run published last"
+    if read.occurred_at is None:
+        return read
+    age_seconds = (now - read.occurred_at).total_seconds()
+    if age_seconds > policy.maximum_signal_age_seconds:
+        return f"the signal is {age_seconds:.0f} s old; the sweep will look"
+    # A clock that is ahead must not make a report outlive those that come after it.
+    return read.model_copy(update={"occurred_at": min(read.occurred_at, now)})
+
+
+def _is_ours(control: Control, link_id: str) -> bool:
+    """Whether the stored routing config is the newest that a run of ours journaled.
+
+    The event of a change names no writer, but each publication names its run, and each run journals its
+    publication. Between the two the run holds the lease: it is left a signal, and looks once more. A
+    forgery of all that the journal tells of a publication passes for ours here, and is left to what
+    each look compares.
+    """
+    try:
+        config = control.documents.routing_config(link_id)
+    except InvalidPublishedConfig:
+        return False
+    if config is None:
+        return False
+    told = {
+        "generation": config.generation,
+        "active_path": config.active_path,
+        "reason": config.reason,
+    }
+    newest = control.journal.entries(link_id, newest_first=True, limit=RECENT_ENTRIES)
+    for entry, _ in newest:
+        if entry.kind is EntryKind.PUBLISHED:
+            return entry.execution == config.published_by and told.items() <= entry.data.items()
+    return False
+
+
+def note_once(control: Control, link_id: str, read: Ignored, execution: str, now: datetime) -> None:
+    """Journal what matched nothing, or is for the record, the first time that it is met.
+
+    Raises:
+        AwsUnavailable, AwsRefused, JournalContended: it is not journaled; trying again is right.
+    """
+    if read.unmatched is not None:
+        kind, subject = EntryKind.UNMATCHED, read.unmatched
+    elif read.audit is not None:
+        kind, subject = EntryKind.NOTED, read.audit
+    else:
+        return
+    if control.first_times.claim(link_id, f"{kind} {subject}", execution):
+        data = {"subject": subject, "reason": read.reason}
+        control.journal.append(link_id, kind, execution, data, now)
 
 
 def release(control: Control, run: Run, now: datetime) -> bool:
@@ -122,8 +196,8 @@ def reject(
     """Record an input that could not be used. It is recorded for this link: the one asked."""
     data = {
         "error": error,
-        "cause": cause,
+        "cause": clean(cause),
         "claimed_link": claimed_link(event),
-        "fields": sorted(str(key) for key in event)[:20],
+        "fields": sorted(clean(str(key), 100) for key in event)[:20],
     }
     control.journal.append(control.settings.link_id, EntryKind.REJECTED, execution, data, now)

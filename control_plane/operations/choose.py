@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from control_plane.domain.decide import Decision, Situation, decide
+from control_plane.domain.decide import Decision, DecisionKind, Published, Situation, decide
+from control_plane.domain.health import assess_all, remembered
 from control_plane.domain.journal import EntryKind
 from control_plane.domain.observation import Observation, ProbeResult
 from control_plane.domain.plan import Plan, make_plan
@@ -14,7 +15,6 @@ from control_plane.domain.policy import Policy
 from control_plane.domain.signals import Intent, IntentKind
 from control_plane.domain.topology import SideName, Topology
 from control_plane.errors import UnknownGeneration
-from control_plane.operations.observe import assess_all
 from control_plane.operations.run import Run, journal
 from control_plane.wiring import Control
 
@@ -36,7 +36,7 @@ def choose(
     active_path: str | None,
     now: datetime,
 ) -> Decision:
-    """Decide on the stored observation, and journal it unless a routine look found nothing to do.
+    """Decide on the stored observation, and journal it unless a routine look found nothing new to do.
 
     Raises:
         UnknownGeneration: a rollback asks for a generation that was never published.
@@ -46,24 +46,21 @@ def choose(
         topology=topology,
         policy=policy,
         active_path=active_path,
-        health=assess_all(observation, policy),
+        health=assess_all(observation, policy, now),
         drifted=frozenset(path.name for path in observation.paths if path.drift),
         history=control.state.history(run.link_id),
         now=now,
         intent=run.intent,
         refused=run.refused,
         rollback_path=_rollback_path(control, run.intent),
+        published=published_now(control, run.link_id),
     )
     decision = decide(situation)
     if decision.needs_approval and run.approved_decision is not None:
         same = _essence(decision.to_dict()) == _essence(run.approved_decision)
         if same:
-            situation = Situation(
-                **{f: getattr(situation, f) for f in Situation.__slots__ if f != "approved"},
-                approved=True,
-            )
-            decision = decide(situation)
-    if decision.acts or not run.routine:
+            decision = decide(replace(situation, approved=True))
+    if decision.acts or not run.routine or _is_news(control, run, decision):
         data = {
             **decision.to_dict(),
             "observation": observation_ref,
@@ -148,6 +145,47 @@ def probe_target(control: Control, run: Run, plan: Plan, now: datetime) -> Probe
     return result
 
 
+def foresee(control: Control, link_id: str, policy: Policy, now: datetime) -> Decision:
+    """What this policy would do now, on what the last look found. Reads, and writes nothing.
+
+    A look that is too old says nothing any more. Its verdicts were drawn under the policy in force then.
+    """
+    topology, history = control.documents.topology(link_id), control.state.history(link_id)
+    seen = {
+        name: (memory.verdict, memory.seen_at)
+        for name, memory in history.paths.items()
+        if memory.verdict is not None and memory.seen_at is not None
+    }
+    health = remembered(seen, policy.maximum_source_age, now)
+    published = published_now(control, link_id)
+    return decide(
+        Situation(
+            topology=topology,
+            policy=policy,
+            active_path=published.active_path if published else None,
+            health=health,
+            drifted=frozenset(name for name, verdict in health.items() if verdict.drifted),
+            history=history,
+            now=now,
+            published=published,
+        )
+    )
+
+
+def published_now(control: Control, link_id: str) -> Published | None:
+    """What proxies follow at this moment; None before the first publication."""
+    config = control.documents.routing_config(link_id)
+    if config is None:
+        return None
+    methods = {str(method) for allowed in config.data_classes.values() for method in allowed}
+    return Published(
+        active_path=config.active_path,
+        generation=config.generation,
+        excluded=frozenset(path.name for path in config.paths if path.state == "excluded"),
+        methods=frozenset(methods),
+    )
+
+
 def _load(control: Control, run: Run, reference: str) -> tuple[Topology, Policy, Observation]:
     topology = control.documents.topology(run.link_id)
     policy = control.documents.policy(run.link_id, topology)
@@ -163,6 +201,16 @@ def _rollback_path(control: Control, intent: Intent | None) -> str | None:
         if entry.kind is EntryKind.PUBLISHED and entry.data["generation"] == intent.to_generation:
             return str(entry.data["active_path"])
     raise UnknownGeneration(intent.link_id, intent.to_generation)
+
+
+def _is_news(control: Control, run: Run, decision: Decision) -> bool:
+    """Whether a routine look escalates something else than the last decision on record did."""
+    if decision.kind is not DecisionKind.ESCALATE:
+        return False
+    for entry, _ in control.journal.entries(run.link_id, newest_first=True, limit=20):
+        if entry.kind is EntryKind.DECIDED:
+            return _essence(entry.data) != _essence(decision.to_dict())
+    return True
 
 
 def _essence(decision: dict[str, Any]) -> tuple[Any, Any]:

@@ -30,7 +30,7 @@ LOOKS = {"ReadGovCloudNetwork", "ReadCommercialCredential"}
 # Which abilities each function has, beside what every step needs. Widening one is a decision.
 ABILITIES: dict[str, set[str]] = {
     "AcquireLease": set(),
-    "Observe": {"UseEvidence", *LOOKS},
+    "Observe": {"UseEvidence", "Notify", *LOOKS},
     "Decide": {"UseEvidence"},
     "Plan": {"UseEvidence"},
     "ProbeTarget": {"UseEvidence", "ReadCommercialCredential"},

@@ -4,10 +4,32 @@ from datetime import timedelta
 
 import pytest
 
-from control_plane.domain.decide import DecisionKind
-from control_plane.domain.history import Switch
-from control_plane.domain.policy import Failback, FlapDamping, Hysteresis, Policy, Quarantine
-from tests.builders import NOON, Link, dead, gray, intent, later, probe, route, seen, tunnels
+from control_plane.domain.decide import DecisionKind, Situation, decide
+from control_plane.domain.health import assess
+from control_plane.domain.history import LinkHistory, PathHistory, Switch
+from control_plane.domain.observation import CanaryWindow
+from control_plane.domain.policy import (
+    Failback,
+    FlapDamping,
+    Hysteresis,
+    LatencyLimits,
+    Policy,
+    Quarantine,
+)
+from control_plane.domain.topology import Topology
+from tests.builders import (
+    NOON,
+    Link,
+    dead,
+    gray,
+    intent,
+    later,
+    probe,
+    route,
+    seen,
+    topology,
+    tunnels,
+)
 
 
 def test_a_healthy_link_is_left_alone():
@@ -280,3 +302,82 @@ def test_a_critically_slow_active_path_is_left_after_the_hold_down():
     assert link.decide(slow).kind is DecisionKind.NO_CHANGE
     link.pass_time(300)
     assert link.decide(slow).path == "tunnel-2"
+
+
+class TestDegradedActivePath:
+    """Carrying badly is a reason to leave, once nothing speaks for patience."""
+
+    LOSSY = CanaryWindow(begins_at=later(-60), ends_at=NOON, calls=10, lost=3)
+
+    def test_a_lossy_active_path_is_left_for_a_healthy_one(self):
+        """Three calls of ten lost is a gray failure."""
+        decision = Link().decide(seen("tunnel-1", canary=self.LOSSY))
+        assert (decision.kind, decision.path) == (DecisionKind.FAILOVER, "tunnel-2")
+
+    def test_it_is_not_left_for_one_that_is_no_better(self):
+        """Out of the rain into the eaves."""
+        both = [seen(name, canary=self.LOSSY) for name in ("tunnel-1", "tunnel-2")]
+        assert Link().decide(*both).kind is DecisionKind.NO_CHANGE
+
+    def test_traffic_does_not_return_to_a_path_that_is_still_sluggish(self):
+        """What was left above two seconds is returned to below one."""
+        link = Link(Policy(failback=Failback(stable_seconds=0)), active="tunnel-2")
+        link.decide()
+        sluggish = link.decide(seen("tunnel-1", probe=probe("tunnel-1", True, 1500)))
+        assert "slower than 1000 ms" in sluggish.passed_over["tunnel-1"]
+        assert link.decide().kind is DecisionKind.FAILBACK
+
+
+def test_an_active_path_that_policy_forbids_is_left():
+    """When the internet is closed to all data classes, traffic leaves it."""
+    document = topology().model_dump(mode="json")
+    document["paths"][0]["routing_method"] = "internet"
+    history = LinkHistory()
+    decision = decide(
+        Situation(
+            topology=Topology.model_validate(document),
+            policy=Policy(),
+            active_path="tunnel-1",
+            health={name: assess(seen(name), LatencyLimits()) for name in topology().path_names},
+            drifted=frozenset(),
+            history=history,
+            now=NOON,
+        )
+    )
+    assert (decision.kind, decision.path) == (DecisionKind.FAILOVER, "tunnel-2")
+
+
+class TestThreePaths:
+    """Order among several standbys."""
+
+    @staticmethod
+    def decide(active, *failed, policy=None, **looks):
+        policy = policy or Policy(failback=Failback(stable_seconds=0))
+        document = topology().model_dump(mode="json")
+        document["paths"].append(document["paths"][1] | {"name": "tunnel-3"})
+        link = Topology.model_validate(document)
+        health, paths = {}, {}
+        for name in link.path_names:
+            like = (dead if name in failed else seen)("tunnel-2").model_copy(update={"name": name})
+            look = looks.get(name.replace("-", "_"), like)
+            health[name] = assess(look, policy.latency)
+            paths[name] = PathHistory(down=name in failed)
+        history = LinkHistory(paths=paths)
+        return decide(Situation(link, policy, active, health, frozenset(), history, NOON))
+
+    def test_an_escape_takes_the_most_preferred_that_carries(self):
+        """The second before the third."""
+        assert self.decide("tunnel-1", "tunnel-1").path == "tunnel-2"
+
+    def test_health_comes_before_order(self):
+        """A healthy third before a degraded second, and the reason is told."""
+        degraded = seen("tunnel-2", tunnels=tunnels(True, False))
+        decision = self.decide("tunnel-1", "tunnel-1", tunnel_2=degraded)
+        assert decision.path == "tunnel-3"
+        assert "tunnel-3 comes first" in decision.passed_over["tunnel-2"]
+
+    def test_traffic_climbs_back_to_the_best_path_that_is_well(self):
+        """With the first dead the second is still better than the third."""
+        decision = self.decide("tunnel-3", "tunnel-1")
+        assert (decision.kind, decision.path) == (DecisionKind.FAILBACK, "tunnel-2")
+        assert "tunnel-1 is FAILED" in decision.passed_over["tunnel-1"]

@@ -48,7 +48,11 @@ def test_opposite_intents_at_once_are_carried_out_one_after_the_other(link):
     ]
     ends = [link.finish(arn) for arn in [link.start(intent) for intent in asked]]
     assert {end.status for end in ends} == {"SUCCEEDED"}
-    made = [entry for entry in link.entries(EntryKind.PUBLISHED) if entry.data["generation"] > before]
-    assert [entry.data["generation"] for entry in made] == [before + 1 + n for n in range(len(made))]
+    made = [
+        entry for entry in link.entries(EntryKind.PUBLISHED) if entry.data["generation"] > before
+    ]
+    assert [entry.data["generation"] for entry in made] == [
+        before + 1 + n for n in range(len(made))
+    ]
     assert (made[-1].data["generation"], made[-1].data["active_path"]) == link.published
     assert link.lease_holder is None

@@ -385,4 +385,17 @@ DATA_TYPES: tuple[ResourceType, ...] = (
     ),
     _TopicPolicy(),
     _LogGroup(),
+    ApiType(
+        name="AWS::Logs::SubscriptionFilter",
+        service="logs",
+        create_call="put_subscription_filter",
+        ref="=FilterName",
+        properties=frozenset({"DestinationArn", "FilterName", "FilterPattern", "LogGroupName"}),
+        required=frozenset({"DestinationArn", "FilterPattern", "LogGroupName"}),
+        name_property="FilterName",
+        longest_name=512,
+        upsert=True,
+        delete_call="delete_subscription_filter",
+        delete_by={"logGroupName": "=LogGroupName", "filterName": "@ref"},
+    ),
 )

@@ -1,0 +1,99 @@
+"""Commands about the policy: is this file one, and what would it do now."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from control_plane.cli.context import (
+    EXIT_BAD_INPUT,
+    JsonOption,
+    LinkOption,
+    control,
+    err,
+    failing_in_words,
+    out,
+    print_json,
+)
+from control_plane.domain.decide import Decision
+from control_plane.domain.policy import Policy
+from control_plane.domain.policy_check import advice, check_policy
+from control_plane.domain.topology import Topology
+from control_plane.operations.choose import foresee
+
+policy_app = typer.Typer(help="The policy: what Twinspan may do by itself.", no_args_is_help=True)
+FileArgument = Annotated[Path, typer.Argument(exists=True, dir_okay=False)]
+
+
+@policy_app.command("check")
+def policy_check(
+    file: FileArgument,
+    topology: Annotated[
+        Path | None,
+        typer.Option("--topology", exists=True, dir_okay=False, help="Check the paths it names."),
+    ] = None,
+) -> None:
+    """Check a policy file: every field that is wrong (exit 2), and what is allowed but unwise."""
+    with failing_in_words():
+        known = Topology.from_json(topology.read_text()) if topology else None
+    policy = _read(file, known)
+    out.print(f"{file.name}: a valid policy")
+    for line in advice(policy, known, datetime.now(UTC)):
+        out.print(f"  advice: {line}", markup=False)
+
+
+@policy_app.command("show")
+def policy_show(
+    link: LinkOption = "bedrock",
+    file: Annotated[
+        Path | None,
+        typer.Option("--file", exists=True, dir_okay=False, help="Ask about this policy instead."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what the policy in force would do now, and why; nothing is touched."""
+    now = datetime.now(UTC)
+    with failing_in_words():
+        here = control(link)
+        topology = here.documents.topology(link)
+        policy = _read(file, topology) if file else here.documents.policy(link, topology)
+        decision = foresee(here, link, policy, now)
+    if as_json:
+        print_json({"policy": policy.model_dump(mode="json"), "now": decision.to_dict()})
+        return
+    for line in describe_policy(policy, topology, decision, now):
+        out.print(line, markup=False)
+
+
+def describe_policy(
+    policy: Policy, topology: Topology, decision: Decision, now: datetime
+) -> list[str]:
+    """The policy and its present effect, a line each."""
+    version = f"version {policy.version}" if policy.stored else "none stored: the defaults"
+    lines = [f"policy of {topology.link_id}, {version}, mode {policy.mode_at(now)}"]
+    changed = policy.model_dump(mode="json", exclude_defaults=True)
+    lines += [f"  {field} = {value}" for field, value in changed.items() if field != "version"]
+    lines.append(f"now: {decision.describe()}")
+    if decision.needs_approval:
+        lines.append("  it would wait for an approval")
+    if decision.touches_nothing:
+        lines.append("  it would touch nothing")
+    lines += [f"  not {path}: {why}" for path, why in decision.passed_over.items()]
+    lines += [f"  warning: {warning}" for warning in decision.warnings]
+    lines += [f"  would change it: {change}" for change in decision.would_change]
+    lines += [f"  saw {name}: {value}" for name, value in decision.inputs.items()]
+    lines += [f"advice: {line}" for line in advice(policy, topology, now)]
+    return lines
+
+
+def _read(file: Path, topology: Topology | None) -> Policy:
+    policy, found = check_policy(file.read_text(), topology)
+    if policy is None:
+        err.print(f"{file.name}: {len(found)} problem{'s' if len(found) > 1 else ''}")
+        for problem in found:
+            err.print(f"  {problem.describe()}", markup=False)
+        raise typer.Exit(EXIT_BAD_INPUT)
+    return policy

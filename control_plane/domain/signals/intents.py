@@ -1,0 +1,79 @@
+"""Reading an operator's intent: the other thing, beside events, that an execution is started with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any, Self
+
+from pydantic import Field, model_validator
+
+from control_plane.domain.documents import Document, parse
+from control_plane.domain.topology import LinkId, PathName, Topology
+from control_plane.errors import InvalidIntent, UnsupportedIntent
+
+
+class IntentKind(StrEnum):
+    """What an operator may ask for."""
+
+    FAILOVER = "failover"
+    FAILBACK = "failback"
+    ROLLBACK = "rollback"
+    DRILL = "drill"
+    RECONCILE = "reconcile"
+    RESTORE = "restore"
+
+
+# What the remediation workflow carries out. A drill needs a return that comes by itself, and a restore the
+# stored state of a generation; until the workflow has both, asking for one is refused, never half done.
+PERFORMED = frozenset(
+    {IntentKind.FAILOVER, IntentKind.FAILBACK, IntentKind.ROLLBACK, IntentKind.RECONCILE}
+)
+
+
+class Intent(Document):
+    """An operator's request, as the execution's input."""
+
+    intent: IntentKind
+    link_id: LinkId
+    to: PathName | None = None
+    to_generation: int | None = Field(default=None, ge=1)
+    reason: str = Field(default="", max_length=500)
+    requested_by: str = Field(default="unnamed operator", max_length=200)
+    dry_run: bool = False
+    override: bool = False
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.intent is IntentKind.ROLLBACK and self.to_generation is None:
+            raise ValueError("to_generation: a rollback says to which generation")
+        if self.override and not self.reason:
+            raise ValueError("reason: an override must give one")
+        return self
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Intent:
+        """Parse an execution's input.
+
+        Raises:
+            InvalidIntent: naming the field and the reason.
+        """
+        return parse(cls, dict(value), InvalidIntent)
+
+    def check_against(self, topology: Topology) -> None:
+        """Refuse an intent that cannot be carried out on this link.
+
+        Raises:
+            UnsupportedIntent: the workflow does not perform this kind.
+            InvalidIntent: the link has no such path; names those that exist.
+        """
+        if self.intent not in PERFORMED:
+            raise UnsupportedIntent(str(self.intent), sorted(PERFORMED))
+        if self.to is not None and topology.path(self.to) is None:
+            known = ", ".join(topology.path_names)
+            raise InvalidIntent("to", f"no path {self.to!r} on {self.link_id} (has {known})")
+
+
+def is_intent(document: Mapping[str, Any]) -> bool:
+    """Whether an execution's input is an intent rather than an event."""
+    return "intent" in document

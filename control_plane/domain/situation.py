@@ -1,0 +1,105 @@
+"""All that a decision may depend on, as one value.
+
+Made by an operation from what is stored and seen, or by a test from nothing. Nothing in here is looked up
+later: two equal situations get equal decisions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import cached_property
+
+from control_plane.domain.health import Health, PathHealth
+from control_plane.domain.history import LinkHistory
+from control_plane.domain.policy import Policy
+from control_plane.domain.signals import Intent
+from control_plane.domain.topology import Topology
+
+HOUR_SECONDS = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What proxies follow at the moment of the decision: the routing config in its essentials."""
+
+    active_path: str
+    generation: int
+    excluded: frozenset[str] = frozenset()
+    methods: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Situation:
+    """All that a decision may depend on.
+
+    `active_path` is what was published when the link was looked at, `published` what is published now, if
+    that was read. `refused` holds paths that the route model or a probe turned down in this very run, with
+    the reason; `rollback_path` is what was active at the generation that a rollback asks for.
+    """
+
+    topology: Topology
+    policy: Policy
+    active_path: str | None
+    health: dict[str, PathHealth]
+    drifted: frozenset[str]
+    history: LinkHistory
+    now: datetime
+    intent: Intent | None = None
+    approved: bool = False
+    refused: dict[str, str] = field(default_factory=dict)
+    rollback_path: str | None = None
+    published: Published | None = None
+
+    def health_of(self, path: str) -> PathHealth:
+        """The verdict on a path; UNKNOWN for one that was not looked at."""
+        found = self.health.get(path)
+        return found or PathHealth(path, Health.UNKNOWN, ("not observed",))
+
+    @cached_property
+    def order(self) -> tuple[str, ...]:
+        """Paths by preference."""
+        return self.policy.order(self.topology)
+
+    @property
+    def held_down_until(self) -> datetime | None:
+        """The end of the hold-down that is running, if one is."""
+        last = self.history.last_switch
+        if last is None:
+            return None
+        until = last.at + timedelta(seconds=self.policy.hold_down_seconds)
+        return until if self.now < until else None
+
+    @property
+    def switches_this_hour(self) -> int:
+        """How many switches of traffic the last hour saw."""
+        return self.history.switches_within(HOUR_SECONDS, self.now)
+
+    @property
+    def next_free_switch_at(self) -> datetime:
+        """When the oldest switch of the last hour will be an hour old; now, where there was none."""
+        hour = timedelta(seconds=HOUR_SECONDS)
+        recent = [switch.at for switch in self.history.switches if self.now - switch.at < hour]
+        return min(recent) + hour if recent else self.now
+
+    @property
+    def config_is_stale(self) -> tuple[str, ...]:
+        """How the published config differs from what the policy now says; each line says one thing."""
+        if self.published is None:
+            return ()
+        found = []
+        for path in self.topology.paths:
+            if path.name == self.published.active_path:
+                continue
+            barred = self.policy.quarantined(
+                path.name, self.now
+            ) is not None or not self.policy.permits(path.routing_method)
+            if barred != (path.name in self.published.excluded):
+                word = "still excludes" if not barred else "does not yet exclude"
+                found.append(f"the published config {word} {path.name}")
+        wanted = {
+            method.value for methods in self.policy.data_classes.values() for method in methods
+        }
+        if self.published.methods and self.published.methods != wanted:
+            found.append("the published config lets data classes use other routing methods")
+        return tuple(found)

@@ -1,0 +1,137 @@
+"""Every step × every way it can fail: the link ends wholly old or wholly new, and the next sweep needs no help.
+
+The rows are generated from the definition, so a new state cannot be forgotten; a row of kills goes through the
+step's AWS calls one by one, for as many as it makes. Run by `make prove`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+
+import pytest
+
+from control_plane.domain.journal import EntryKind
+from infra.local.lambda_runtime import Fault, FaultKind
+from tests.workflows.conftest import SWEEP, Finished, Link
+from tests.workflows.test_definition import TASKS
+
+pytestmark = pytest.mark.proof
+
+LEASE_SECONDS = 8
+MOST_CALLS = 40  # more than any step makes: a row that gets there has a step that never ends
+
+
+# -- what makes the workflow visit a state ---------------------------------------------------------------
+
+
+def outage(link: Link) -> Callable[[], Finished]:
+    link.environment.faults.cut("tunnel-1")
+    return lambda: link.run(SWEEP)
+
+
+def deleted_route(link: Link) -> Callable[[], Finished]:
+    link.delete_route(link.return_route(0))
+    return lambda: link.run(SWEEP)
+
+
+def unconfirmed_switch(link: Link) -> Callable[[], Finished]:
+    link.fail_next("proxy", FaultKind.RAISE, times=2)
+    return lambda: link.intent("failover", to="tunnel-2")
+
+
+def crashed_run(link: Link) -> Callable[[], Finished]:
+    """A run that put its route change into effect and got no further."""
+    link.delete_route(link.return_route(0))
+    link.fail_next("apply", FaultKind.KILL_AFTER)
+    link.fail_next("roll-back", FaultKind.RAISE)
+    link.run(SWEEP)
+    link.leases.resolve("bedrock")
+    return lambda: link.run(SWEEP)
+
+
+def stuck_rollback(link: Link) -> Callable[[], Finished]:
+    link.fail_next("proxy", FaultKind.RAISE, times=2)
+    link.fail_next("roll-back", FaultKind.RAISE)
+    return lambda: link.intent("failover", to="tunnel-2")
+
+
+def question(link: Link) -> Callable[[], Finished]:
+    link.set_policy(mode="approve", lease_seconds=LEASE_SECONDS, approval_seconds=1)
+    link.environment.faults.cut("tunnel-1")
+    return lambda: link.run(SWEEP)
+
+
+def nonsense(link: Link) -> Callable[[], Finished]:
+    return lambda: link.run({"intent": "failover", "link_id": "bedrock", "to": "nowhere"})
+
+
+SITUATIONS = {
+    "Apply": deleted_route,
+    "RollBack": unconfirmed_switch,
+    "Recover": crashed_run,
+    "NeedsOperator": stuck_rollback,
+    "AwaitApproval": question,
+    "Reject": nonsense,
+}
+KINDS = [
+    FaultKind.RAISE,
+    FaultKind.THROTTLE,
+    FaultKind.KILL_BEFORE,
+    FaultKind.KILL_AFTER,
+    FaultKind.TIMEOUT_AFTER,
+    FaultKind.KILL_AFTER_CALL,
+]
+
+
+def function_of(state: str) -> str:
+    """The function that a state invokes, by the definition."""
+    placeholder = re.search(r"\$\{(\w+)FunctionArn\}", json.dumps(TASKS[state]))
+    assert placeholder is not None
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", placeholder[1]).lower()
+
+
+def fired(link: Link) -> bool:
+    """Whether the injected fault took effect since the last look."""
+    history = link.environment.cloud.lambdas.history
+    found = any(record.fault_fired for record in history)
+    history.clear()
+    return found
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("state", sorted(TASKS))
+def test_no_failure_leaves_the_link_half_switched(link, state, kind):
+    """Whatever fails wherever, config, routes, plan, lease and journal agree in the end."""
+    number = 0
+    while number < MOST_CALLS:
+        number += 1
+        link.reset()
+        link.set_policy(lease_seconds=LEASE_SECONDS)
+        before, routes = link.published, link.route_tables()
+        run = SITUATIONS.get(state, outage)(link)
+        link.environment.cloud.lambdas.history.clear()
+        by_call = kind is FaultKind.KILL_AFTER_CALL
+        link.fail_next(function_of(state), Fault(kind, number if by_call else None))
+        run()
+        met = fired(link) or kind is FaultKind.THROTTLE
+        link.environment.cloud.lambdas.clear_faults()
+
+        generation, path = link.published
+        last = [e for e in link.entries(EntryKind.PUBLISHED) if e.data["generation"] == generation]
+        assert (generation, path) == before or generation > before[0]
+        assert len(last) <= 1, "a generation is published once"
+        link.settle()
+        link.set_policy(lease_seconds=LEASE_SECONDS)
+        swept = link.run(SWEEP)
+        assert swept.status == "SUCCEEDED", (state, kind, number, swept)
+        assert link.state.open_plan("bedrock") is None
+        assert link.lease_holder is None
+        assert link.route_tables() == routes, "every required route is where it was"
+        broken = link.environment.faults.in_force()
+        assert link.config["active_path"] not in broken, (state, kind, number)
+        if not by_call or not met:
+            assert met or by_call, "the fault was never met"
+            return
+    raise AssertionError(f"{state} makes more than {MOST_CALLS} calls")
