@@ -136,9 +136,10 @@ class Concluded(Held):
 
 
 class Released(Concluded):
-    """Whether another signal came while the lease was held."""
+    """Whether another signal came while the lease was held, and how long a question to people may wait."""
 
     again: bool
+    approval_seconds: int
 
 
 class ApprovalRequest(Document):

@@ -378,11 +378,23 @@ class LinkState:
             raise LeaseLost(plan.link_id, lease.token)
 
     def save_approval(self, link_id: str, execution: str, document: dict[str, Any]) -> None:
-        """Remember a waiting approval under its execution's name."""
-        values = {"pk": f"LINK#{link_id}", "sk": f"APPROVAL#{execution}"}
-        with calling("dynamodb:PutItem"):
-            self._db.put_item(
-                TableName=self._table, Item=_item({**values, "document": canonical_json(document)})
+        """Remember a waiting approval under its execution's name, and as the link's latest question."""
+        stored = canonical_json({**document, "execution": execution})
+        for sort in (f"APPROVAL#{execution}", "APPROVAL"):
+            item = _item({"pk": f"LINK#{link_id}", "sk": sort, "document": stored})
+            with calling("dynamodb:PutItem"):
+                self._db.put_item(TableName=self._table, Item=item)
+
+    def latest_question(self, link_id: str) -> dict[str, Any] | None:
+        """The latest approval that was asked for and not carried out, with its `execution`."""
+        values = self._get(link_id, "APPROVAL")
+        return dict(json.loads(values["document"])) if values else None
+
+    def close_question(self, link_id: str) -> None:
+        """Forget the latest question: it was answered with yes, and the next one is a new one."""
+        with calling("dynamodb:DeleteItem"):
+            self._db.delete_item(
+                TableName=self._table, Key=_item({"pk": f"LINK#{link_id}", "sk": "APPROVAL"})
             )
 
     def approval(self, link_id: str, execution: str) -> dict[str, Any] | None:

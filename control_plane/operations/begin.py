@@ -167,8 +167,16 @@ def note_once(control: Control, link_id: str, read: Ignored, execution: str, now
         control.journal.append(link_id, kind, execution, data, now)
 
 
-def release(control: Control, run: Run, now: datetime) -> bool:
-    """Give the lease back; True when another signal came and the link must be observed again.
+@dataclass(frozen=True, slots=True)
+class LetGo:
+    """`again`: another signal came, the lease is still held, and the link must be observed once more."""
+
+    again: bool
+    approval_seconds: int
+
+
+def release(control: Control, run: Run, now: datetime) -> LetGo:
+    """Give the lease back, unless another signal came meanwhile.
 
     After `maximum_rounds` the lease is released all the same: the sweep goes on from there.
     """
@@ -177,12 +185,12 @@ def release(control: Control, run: Run, now: datetime) -> bool:
     policy = control.documents.policy(run.link_id, topology)
     if run.round >= policy.maximum_rounds:
         control.leases.release(lease, even_if_pending=True)
-        return False
+        return LetGo(False, policy.approval_seconds)
     if control.leases.release(lease):
-        return False
+        return LetGo(False, policy.approval_seconds)
     control.leases.take_pending(lease)
     control.leases.renew(lease, policy.lease_seconds, now)
-    return True
+    return LetGo(True, policy.approval_seconds)
 
 
 def reject(

@@ -60,6 +60,9 @@ def choose(
         same = _essence(decision.to_dict()) == _essence(run.approved_decision)
         if same:
             decision = decide(replace(situation, approved=True))
+            control.state.close_question(run.link_id)
+    if decision.needs_approval:
+        decision = _asked_once(control, run, decision, now)
     if decision.acts or not run.routine or _is_news(control, run, decision):
         data = {
             **decision.to_dict(),
@@ -201,6 +204,22 @@ def _rollback_path(control: Control, intent: Intent | None) -> str | None:
         if entry.kind is EntryKind.PUBLISHED and entry.data["generation"] == intent.to_generation:
             return str(entry.data["active_path"])
     raise UnknownGeneration(intent.link_id, intent.to_generation)
+
+
+def _asked_once(control: Control, run: Run, decision: Decision, now: datetime) -> Decision:
+    """The decision, or to wait: until a question expires, nobody is asked the same again, rejected or not."""
+    asked = control.state.latest_question(run.link_id)
+    if asked is None or datetime.fromisoformat(asked["expires_at"]) <= now:
+        return decision
+    if _essence(asked["decision"]) != _essence(decision.to_dict()):
+        return decision
+    reason = f"{asked['execution']} asked for approval until {asked['expires_at']}"
+    return replace(
+        decision,
+        kind=DecisionKind.NO_CHANGE,
+        needs_approval=False,
+        reasons=(*decision.reasons, reason),
+    )
 
 
 def _is_news(control: Control, run: Run, decision: Decision) -> bool:

@@ -12,7 +12,11 @@ from state_machine.runtime import step
 def handler(control: Control, concluded: Concluded) -> Released:
     """A next round starts with nothing refused, and without the intent, which has been dealt with."""
     run = concluded.run
-    again = release(control, run, control.now())
-    if again:
+    let_go = release(control, run, control.now())
+    if let_go.again:
         run = run.model_copy(update={"round": run.round + 1, "refused": {}, "intent": None})
-    return Released(**{**dict(concluded), "run": run}, again=again)
+    return Released(
+        **{**dict(concluded), "run": run},
+        again=let_go.again,
+        approval_seconds=let_go.approval_seconds,
+    )

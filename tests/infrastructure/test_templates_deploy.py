@@ -16,6 +16,8 @@ from infra.stacks import Stacks
 from proxy.routing_config import RoutingConfig
 from tests.infrastructure.conftest import IMAGE_ID, settings
 
+pytestmark = pytest.mark.slow
+
 
 def stored(cloud: EmbeddedCloud, document: str) -> dict[str, Any]:
     answer = cloud.client("ssm").get_parameter(Name=f"/twinspan/bedrock/{document}")

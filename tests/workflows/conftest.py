@@ -192,6 +192,7 @@ class Link:
         self.environment.cloud.lambdas.clear_faults()
         self.environment.faults.heal("all")
         self.settle()
+        self.state.close_question("bedrock")
         self.set_policy()
         if not self.environment.plane.wait_until(DataPlane.is_whole, 2):
             self.run(SWEEP)  # a failed test left a route missing

@@ -1,7 +1,11 @@
 """Many at once: one acts at a time, and nothing that was asked is lost."""
 
+import pytest
+
 from control_plane.domain.journal import EntryKind
 from tests.workflows.conftest import REPORT, SWEEP
+
+pytestmark = pytest.mark.slow
 
 
 def generations(link, since: int) -> list[int]:
