@@ -13,6 +13,7 @@ step's answer and the name in the journal are all `type(error).__name__`.
         ├── InvalidDocument       a document is malformed: says which field, and why
         │   ├── InvalidTopology
         │   ├── InvalidPolicy
+        │   ├── InvalidTrace
         │   ├── InvalidPublishedConfig
         │   ├── InvalidEvent
         │   ├── InvalidIntent
@@ -98,6 +99,12 @@ class InvalidPolicy(InvalidDocument):
     """The stored policy is malformed, or names a path that the link does not have."""
 
     document = "policy"
+
+
+class InvalidTrace(InvalidDocument):
+    """A trace to replay is malformed."""
+
+    document = "trace"
 
 
 class InvalidPublishedConfig(InvalidDocument):

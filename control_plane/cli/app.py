@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from control_plane.cli import act, explain, look, policy_commands, route_commands
+from control_plane.cli import act, explain, look, policy_commands, route_commands, simulate
 
 app = typer.Typer(
     name="twinspan",
@@ -28,6 +28,7 @@ for command in (
     route_commands.trace,
     route_commands.validate,
     route_commands.snapshot,
+    simulate.simulate,
 ):
     app.command()(command)
 app.add_typer(look.journal_app, name="journal")

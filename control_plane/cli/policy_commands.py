@@ -39,7 +39,7 @@ def policy_check(
     """Check a policy file: every field that is wrong (exit 2), and what is allowed but unwise."""
     with failing_in_words():
         known = Topology.from_json(topology.read_text()) if topology else None
-    policy = _read(file, known)
+    policy = read_policy(file, known)
     out.print(f"{file.name}: a valid policy")
     for line in advice(policy, known, datetime.now(UTC)):
         out.print(f"  advice: {line}", markup=False)
@@ -59,7 +59,7 @@ def policy_show(
     with failing_in_words():
         here = control(link)
         topology = here.documents.topology(link)
-        policy = _read(file, topology) if file else here.documents.policy(link, topology)
+        policy = read_policy(file, topology) if file else here.documents.policy(link, topology)
         decision = foresee(here, link, policy, now)
     if as_json:
         print_json({"policy": policy.model_dump(mode="json"), "now": decision.to_dict()})
@@ -89,7 +89,8 @@ def describe_policy(
     return lines
 
 
-def _read(file: Path, topology: Topology | None) -> Policy:
+def read_policy(file: Path, topology: Topology | None) -> Policy:
+    """The policy in a file; one that is none is told of field by field, and ends the command."""
     policy, found = check_policy(file.read_text(), topology)
     if policy is None:
         err.print(f"{file.name}: {len(found)} problem{'s' if len(found) > 1 else ''}")

@@ -189,6 +189,10 @@ class LinkHistory(Document):
         for name, verdict in verdicts.items():
             old = counted.path(name)
             update: dict[str, Any] = {"verdict": verdict, "seen_at": now}
+            if (
+                verdict.too_slow
+            ):  # a path that was left for being slow is stable once it no longer is
+                update |= {"healthy_since": None, "healthy_in_a_row": 0}
             if verdict.health is not Health.UNKNOWN:
                 erring = (verdict.error_ratio or 0.0) > policy.errors.alert_ratio
                 update["slow_since"] = (old.slow_since or now) if verdict.too_slow else None

@@ -192,6 +192,8 @@ class ForkServer:
             if pid == 0:
                 return
             worker = self._workers.pop(pid, None)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)  # what a worker started does not outlive it
             if worker is not None and report:
                 code = os.waitstatus_to_exitcode(status)
                 self._send({"event": "exited", "worker": worker, "status": code})
