@@ -7,11 +7,13 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from control_plane.adapters.dynamodb import SKEW_ALLOWANCE_MS, Journal, LeaseStore, LinkState
+from control_plane.domain.history import LinkHistory
 from control_plane.domain.journal import Entry, verify
 from infra.local.dataplane import DataPlane
 from infra.local.environment import Environment
@@ -193,6 +195,10 @@ class Link:
         self.environment.faults.heal("all")
         self.settle()
         self.state.close_question("bedrock")
+        lease = self.leases.acquire("bedrock", "a test", 30, datetime.now(UTC))
+        assert lease is not None
+        self.state.save_history("bedrock", LinkHistory(), lease)
+        assert self.leases.release(lease, even_if_pending=True)
         self.set_policy()
         if not self.environment.plane.wait_until(DataPlane.is_whole, 2):
             self.run(SWEEP)  # a failed test left a route missing
