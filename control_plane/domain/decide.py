@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from datetime import datetime, timedelta
 
 from control_plane.domain.decision import SWITCHES, Decision, DecisionKind
 from control_plane.domain.health import Health, PathHealth
@@ -225,21 +226,34 @@ def _leave_or_repair(s: Situation, active: PathHealth) -> Decision:
             would_change=(f"{left} more failing observations of {s.active_path}",),
         )
     may_repair = s.policy.drift_repair is Automation.AUTOMATIC and s.active_path not in s.refused
-    if active.drift_explains_failure and may_repair:
-        return Decision(
-            DecisionKind.REPAIR,
-            (active.describe(),),
-            s.active_path,
-            would_change=("drift_repair manual", "a fault beside the drifted routes"),
-        )
-    return _leave(s, (active.describe(),), f"a passing probe of {s.active_path}")
+    away = _leave(s, (active.describe(),), f"a passing probe of {s.active_path}")
+    if not (active.drift_explains_failure and may_repair):
+        return away
+    if (undone := memory.set_back(s.now)) is not None and away.path is not None:
+        # Another way out is tried first, unless that was undone even later: all get their turn.
+        other = s.history.path(away.path).set_back(s.now)
+        if other is None or other < undone:
+            return replace(away, reasons=(*away.reasons, _undone(s.active_path, undone)))
+    return Decision(
+        DecisionKind.REPAIR,
+        (active.describe(),),
+        s.active_path,
+        would_change=("drift_repair manual", "a fault beside the drifted routes"),
+    )
+
+
+def _undone(path: str, at: datetime) -> str:
+    return f"a plan for {path} was undone at {clock(at)}"
 
 
 def _leave(s: Situation, why: tuple[str, ...], unless: str) -> Decision:
-    """Find somewhere to go: the first path that carries, or one that only lost its routes."""
+    """Find somewhere to go: the first path that carries, or one that only lost its routes.
+
+    Paths take turns: one that a plan led to in vain comes after those that were not tried, or longer ago.
+    """
     passed_over: dict[str, str] = {}
     lifted: list[str] = []
-    eligible: list[tuple[tuple[int, bool, int], str]] = []
+    eligible: list[tuple[tuple[float, int, bool, int], str]] = []
     for rank, name in enumerate(s.order):
         if name == s.active_path:
             continue
@@ -248,8 +262,10 @@ def _leave(s: Situation, why: tuple[str, ...], unless: str) -> Decision:
             passed_over[name] = "; ".join(obstacle.text for obstacle in found)
             lifted += (f"{name}: {obstacle.lifted_by}" for obstacle in found)
         else:
+            undone = s.history.path(name).set_back(s.now)
+            turn = undone.timestamp() if undone is not None else 0.0
             state = _PREFERENCE[s.health_of(name).health]
-            eligible.append(((state, maintenance_is_near(s, name), rank), name))
+            eligible.append(((turn, state, maintenance_is_near(s, name), rank), name))
     if not eligible:
         alone = (
             "this link has no other path" if len(s.order) == 1 else "no other path may take over"
@@ -285,14 +301,20 @@ def _repair_or_return(s: Situation, active: PathHealth) -> Decision:
     reasons = [active.describe()]
     repairable = s.policy.drift_repair is Automation.AUTOMATIC
     for name in (n for n in s.order if n in s.drifted and n not in s.refused):
-        if repairable:
+        undone = s.history.path(name).set_back(s.now)
+        rested = undone is None or (s.now - undone).total_seconds() >= s.policy.hold_down_seconds
+        if repairable and not rested and undone is not None:
+            again = undone + timedelta(seconds=s.policy.hold_down_seconds)
+            reasons.append(f"{_undone(name, undone)}; its routes are tried again at {clock(again)}")
+        elif repairable:
             return Decision(
                 DecisionKind.REPAIR,
                 (s.health_of(name).describe(),),
                 name,
                 would_change=("drift_repair manual",),
             )
-        reasons.append(f"{name} has drifted, and the policy leaves repair to an operator")
+        else:
+            reasons.append(f"{name} has drifted, and the policy leaves repair to an operator")
     if (ending := _end_of_drill(s)) is not None:
         return ending
     passed_over: dict[str, str] = {}

@@ -22,6 +22,7 @@ from control_plane.domain.observation import ProxyReport
 from control_plane.domain.policy import Policy
 
 SWITCH_MEMORY = timedelta(hours=1)
+SETBACK_MEMORY = timedelta(hours=1)
 
 
 class PathHistory(Document):
@@ -29,7 +30,8 @@ class PathHistory(Document):
 
     `slow_since`, `erring_since`: since when every look found it above the critical latency, or above the
     alert's share of failing calls. `known_at`: the last look that told carrying from failing. `verdict` is
-    the last look's, at `seen_at`; `report` a proxy's newest.
+    the last look's, at `seen_at`; `report` a proxy's newest. `set_back_at`: when a plan that led to this path
+    was last undone.
     """
 
     failed_in_a_row: int = 0
@@ -45,6 +47,7 @@ class PathHistory(Document):
     verdict: PathHealth | None = None
     seen_at: AwareDatetime | None = None
     report: ProxyReport | None = None
+    set_back_at: AwareDatetime | None = None
 
     def resumed(self, longest_gap_seconds: float | None, now: datetime) -> PathHistory:
         """The memory as it counts now: after too long a gap no run of observations goes on."""
@@ -76,6 +79,12 @@ class PathHistory(Document):
         if (now - self.suppressed_since).total_seconds() >= damping.maximum_suppress_seconds:
             return False
         return self.penalty_now(damping, now) > damping.reuse_limit
+
+    def set_back(self, now: datetime) -> datetime | None:
+        """When a plan that led here was last undone; None once that is too long ago to matter."""
+        if self.set_back_at is None or now - self.set_back_at >= SETBACK_MEMORY:
+            return None
+        return self.set_back_at
 
     def suppressed_until(self, damping: FlapDamping) -> datetime | None:
         """When the penalty will have decayed to the reuse limit, or the longest suppression ends."""
@@ -243,6 +252,16 @@ class LinkHistory(Document):
         # Any switch that does not lead into a drill ends it: whoever made it has decided anew.
         drill = self.drill if self.drill and switch.to_path == self.drill.away else None
         return self.model_copy(update={"paths": paths, "switches": kept, "drill": drill})
+
+    def after_setback(self, path: str, now: datetime) -> LinkHistory:
+        """Remember that a plan which led to this path was undone."""
+        memory = self.path(path).model_copy(update={"set_back_at": now})
+        return self.model_copy(update={"paths": {**self.paths, path: memory}})
+
+    def after_success(self, path: str) -> LinkHistory:
+        """A plan that led to this path was verified: what was undone before no longer counts."""
+        memory = self.path(path).model_copy(update={"set_back_at": None})
+        return self.model_copy(update={"paths": {**self.paths, path: memory}})
 
     def in_drill(self, drill: Drill) -> LinkHistory:
         """Remember that a drill has begun; the switch that began it is remembered by itself."""

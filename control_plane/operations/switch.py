@@ -113,6 +113,9 @@ def verify(control: Control, run: Run, plan: Plan, generation: int, now: datetim
         if passed < policy.probe.required:
             raise PublishedUnverified(plan.target_path, passed, policy.probe.required, last)
         seen = f"{passed} calls through the proxy used {plan.active_after}, generation {generation}"
+    history = control.state.history(run.link_id)
+    if history.path(plan.target_path).set_back_at is not None:
+        control.state.save_history(run.link_id, history.after_success(plan.target_path), run.held())
     control.state.close_plan(plan, "done", run.held())
     journal(control, run, EntryKind.VERIFIED, {"plan_id": plan.plan_id, "seen": seen}, now)
     return seen
@@ -147,8 +150,10 @@ def roll_back(control: Control, run: Run, plan: Plan, cause: str, now: datetime)
         generation = _publish(
             control, run, topology, policy, plan.active_before, generation, reason, now
         )
-        _remember_rollback(control, run, policy, plan, now)
+        _remember_switch_back(control, run, policy, plan, now)
     put_back = _undo_routes(control, run, topology, policy, plan)
+    history = control.state.history(run.link_id).after_setback(plan.target_path, now)
+    control.state.save_history(run.link_id, history, run.held())
     control.state.close_plan(plan, "undone", run.held())
     data = {"plan_id": plan.plan_id, "cause": cause, "routes_put_back": put_back}
     journal(control, run, EntryKind.ROLLED_BACK, {**data, "generation": generation}, now)
@@ -224,7 +229,7 @@ def routing_config(
     )
 
 
-def _remember_rollback(
+def _remember_switch_back(
     control: Control, run: Run, policy: Policy, plan: Plan, now: datetime
 ) -> None:
     """A switch that did not hold counts as a switch back, and as a failure of the path it led to."""

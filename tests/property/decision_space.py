@@ -218,6 +218,8 @@ def special_memories(down: tuple[str, ...]) -> tuple[Memory, ...]:
         Memory(calm.model_copy(update={"switches": (switch(1800, by_hand=True),)})),
         Memory(calm.model_copy(update=drill(600))),
         Memory(calm.model_copy(update=drill(-600))),
+        Memory(calm.after_setback(FIRST, later(-60))),
+        Memory(calm.after_setback(FIRST, later(-60)).after_setback(SECOND, later(-120))),
     )
 
 
