@@ -100,6 +100,7 @@ class DeploySettings:
     govcloud_parameters: Mapping[str, str] = field(default_factory=dict)
     artifact_bucket: str | None = None
     with_dependencies: bool = True
+    distributed_sweep: bool = False
     endpoint_overrides: Mapping[str, EndpointOverride] = field(default_factory=dict)
     extra_paths: Sequence[Mapping[str, Any]] = ()
     policy: Mapping[str, Any] | None = None
@@ -342,14 +343,19 @@ class _Deployer:
         control_plane = packaging.build(
             packaging.CONTROL_PLANE, directory, with_dependencies=with_dependencies
         )
-        definition = packaging.definition()
+        definition = packaging.definition("remediation")
+        sweep = (
+            packaging.distributed_sweep(directory)
+            if self._settings.distributed_sweep
+            else packaging.definition("sweep")
+        )
         template = packaging.artifact("govcloud", TEMPLATES / "govcloud.yaml")
-        for artifact in (proxy, control_plane, definition, template):
+        for artifact in (proxy, control_plane, definition, sweep, template):
             self._upload(bucket, artifact)
         return StackSource(
             name=self._settings.govcloud_stack,
             parameters=self._govcloud_parameters(
-                bucket, proxy, control_plane, definition, commercial
+                bucket, proxy, control_plane, definition, sweep, commercial
             ),
             url=f"https://{bucket}.s3.{facts.region}.amazonaws.com/{template.key}",
             tags=self._settings.tags,
@@ -394,6 +400,7 @@ class _Deployer:
         proxy: Artifact,
         control_plane: Artifact,
         definition: Artifact,
+        sweep: Artifact,
         commercial: Mapping[str, str],
     ) -> dict[str, str]:
         network = self._settings.commercial_parameters.get("VpcCidr")
@@ -406,6 +413,7 @@ class _Deployer:
             "ProxyKey": proxy.key,
             "ControlPlaneKey": control_plane.key,
             "StateMachineKey": definition.key,
+            "SweepKey": sweep.key,
             "DynamoDbPrefixListId": self._prefix_list("dynamodb"),
             "S3PrefixListId": self._prefix_list("s3"),
             "ProxyAllowedHosts": f"*.bedrock-runtime.{region}.vpce.amazonaws.com",

@@ -12,6 +12,7 @@ requirements. boto3 is not packed: Lambda's runtime has it.
 from __future__ import annotations
 
 import hashlib
+import json
 import subprocess
 import sys
 import tempfile
@@ -101,12 +102,29 @@ def build(package: Package, directory: Path, *, with_dependencies: bool = False)
     return Artifact(package.name, path, digest, path.stat().st_size, unpacked)
 
 
-def definition() -> Artifact:
-    """The state machine's definition as an artifact, unchanged."""
-    source = ROOT / "state_machine" / "remediation.asl.json"
+def definition(machine: str) -> Artifact:
+    """A state machine's definition as an artifact, unchanged: `remediation` or `sweep`."""
+    source = ROOT / "state_machine" / f"{machine}.asl.json"
     if not source.is_file():
         raise PackagingError(f"no state machine definition at {source.relative_to(ROOT)}")
-    return artifact("remediation", source)
+    return artifact(machine, source)
+
+
+def distributed_sweep(directory: Path) -> Artifact:
+    """The sweep's definition with a distributed map: each batch in an execution of its own.
+
+    An inline map is limited by its one execution: 40 batches at a time, 25,000 events of history.
+    """
+    document = json.loads(definition("sweep").path.read_text())
+    batches = document["States"]["Batches"]
+    batches |= {"Label": "Batches", "MaxConcurrency": 100, "ToleratedFailurePercentage": 100}
+    batches["ItemProcessor"]["ProcessorConfig"] = {
+        "Mode": "DISTRIBUTED",
+        "ExecutionType": "STANDARD",
+    }
+    path = directory / "sweep-distributed.asl.json"
+    path.write_text(json.dumps(document, indent=2))
+    return artifact("sweep-distributed", path)
 
 
 def artifact(name: str, path: Path) -> Artifact:

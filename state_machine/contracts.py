@@ -4,6 +4,7 @@ The output of each state is the input of the next: documents grow along the way 
 or observations, only references to stored evidence. A document that does not fit is `InvalidStepInput`.
 
     AcquireLease ─ Acquired ─ Observe ─ Observed ─ Decide ─ Decided ─ Plan ─ Planned ─ … ─ Record ─ ReleaseLease
+    ListLinks ─ Batches ─ Glance ─ Glanced
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict
 
+from control_plane.adapters.fleet import Registration
 from control_plane.domain.decide import Decision
 from control_plane.domain.documents import Document
 from control_plane.domain.plan import Plan
@@ -156,3 +158,34 @@ class NeedsOperator(Held):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     error: Caught
+
+
+class Sweeping(Document):
+    """A sweep that begins."""
+
+    execution: str
+
+
+class Batch(Sweeping):
+    """Links that are glanced at together."""
+
+    links: tuple[Registration, ...]
+
+
+class Batches(Sweeping):
+    """All links."""
+
+    batches: tuple[Batch, ...]
+
+
+class NeedOfLink(Registration):
+    """A link that needs a run; `reasons` for whoever reads the execution."""
+
+    reasons: tuple[str, ...]
+
+
+class Glanced(Document):
+    """How many links were glanced at, and those that need a run."""
+
+    links: int
+    needs: tuple[NeedOfLink, ...]

@@ -1,6 +1,6 @@
 """A definition as a picture: Mermaid text, drawn from the states themselves so that it cannot drift.
 
-    python -m state_machine.picture          write docs/remediation.md anew
+    python -m state_machine.picture          write docs/remediation.md and docs/sweep.md anew
 
 Not shown: retries, timeouts and payloads. They are the definition's business.
 """
@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-DEFINITION = Path(__file__).with_name("remediation.asl.json")
-PAGE = Path(__file__).parent.parent / "docs" / "remediation.md"
+MACHINES = {"remediation": "The remediation workflow", "sweep": "The sweep"}
+_DOCS = Path(__file__).parent.parent / "docs"
 _SHAPES = {
     "Task": '["{0}"]',
     "Choice": '{{"{0}"}}',
@@ -23,34 +23,51 @@ _SHAPES = {
 }
 
 
+def definition(machine: str) -> dict[str, Any]:
+    """A machine's definition, as it is in the package."""
+    text = Path(__file__).with_name(f"{machine}.asl.json").read_text()
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+def page_of(machine: str) -> Path:
+    """Where a machine's page is in the repository."""
+    return _DOCS / f"{machine}.md"
+
+
 def mermaid(definition: Mapping[str, Any]) -> str:
     """A flow chart of the states: solid arrows are taken in order, dotted ones on an error."""
-    lines = ["flowchart TD"]
-    for name, state in definition["States"].items():
-        lines.append(f"  {name}{_SHAPES[state['Type']].format(name)}")
-    for name, state in definition["States"].items():
-        lines += [f"  {name} {arrow} {target}" for arrow, target in _transitions(state)]
-    return "\n".join(lines) + "\n"
+    return "\n".join(["flowchart TD", *_drawn(definition["States"], "  ")]) + "\n"
 
 
-def page(definition: Mapping[str, Any]) -> str:
+def states(definition: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Every state with its name, those inside of maps too."""
+    for name, state in definition["States"].items():
+        yield name, state
+        if "ItemProcessor" in state:
+            yield from states(state["ItemProcessor"])
+
+
+def page(machine: str) -> str:
     """The whole page: the picture, and what each state is for, in its own words."""
+    described = definition(machine)
     rows = [
         f"| {name} | {state['Comment']} |"
-        for name, state in definition["States"].items()
+        for name, state in states(described)
         if "Comment" in state
     ]
     return "\n".join(
         [
-            "# The remediation workflow",
+            f"# {MACHINES[machine]}",
             "",
-            str(definition["Comment"]),
+            str(described["Comment"]),
             "",
-            "Drawn from `state_machine/remediation.asl.json` by `python -m state_machine.picture`. Rectangles are Lambda",
-            "steps, diamonds choose, double frames end as failed. Dotted arrows are taken when a step fails for good.",
+            f"Drawn from `state_machine/{machine}.asl.json` by `python -m state_machine.picture`. Rectangles are steps,",
+            "diamonds choose, frames hold what is done for each of many, double frames end as failed. Dotted arrows are",
+            "taken when a step fails for good.",
             "",
             "```mermaid",
-            mermaid(definition).rstrip(),
+            mermaid(described).rstrip(),
             "```",
             "",
             "| state | what it is for |",
@@ -59,6 +76,18 @@ def page(definition: Mapping[str, Any]) -> str:
             "",
         ]
     )
+
+
+def _drawn(states: Mapping[str, Any], indent: str) -> Iterator[str]:
+    for name, state in states.items():
+        if state["Type"] == "Map":
+            yield f'{indent}subgraph {name}["{name}: each"]'
+            yield from _drawn(state["ItemProcessor"]["States"], indent + "  ")
+            yield f"{indent}end"
+        else:
+            yield f"{indent}{name}{_SHAPES[state['Type']].format(name)}"
+    for name, state in states.items():
+        yield from (f"{indent}{name} {arrow} {target}" for arrow, target in _transitions(state))
 
 
 def _transitions(state: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -78,10 +107,13 @@ def _condition(rule: Mapping[str, Any]) -> str:
         return " and ".join(_condition(part) for part in rule["And"])
     field = str(rule["Variable"]).removeprefix("$.").replace("_", " ")
     operator, value = next((k, v) for k, v in rule.items() if k not in ("Variable", "Next"))
+    if operator == "IsPresent":
+        return f"there are {field.removesuffix('[0]')}"
     if operator == "BooleanEquals":
         return field if value else f"not {field}"
     return f"{field}: {value}"
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(json.loads(DEFINITION.read_text())))
+    for machine in MACHINES:
+        page_of(machine).write_text(page(machine))

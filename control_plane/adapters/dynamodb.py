@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.exceptions import ClientError
 
 from control_plane.adapters.aws import AwsSession, calling, error_code
+from control_plane.adapters.items import item as _item
+from control_plane.adapters.items import link_key
+from control_plane.adapters.items import values as _values
 from control_plane.domain.documents import canonical_json
 from control_plane.domain.history import LinkHistory
 from control_plane.domain.journal import GENESIS, Entry, EntryKind
@@ -28,17 +30,6 @@ SKEW_ALLOWANCE_MS = 2_000
 APPEND_ATTEMPTS = 8
 # DynamoDB's limit is 400 KB an item; larger evidence goes to the bucket.
 INLINE_EVIDENCE_BYTES = 300_000
-
-_serialize = TypeSerializer().serialize
-_deserialize = TypeDeserializer().deserialize
-
-
-def _item(values: dict[str, Any]) -> dict[str, Any]:
-    return {key: _serialize(value) for key, value in values.items() if value is not None}
-
-
-def _values(item: dict[str, Any]) -> dict[str, Any]:
-    return {key: _deserialize(value) for key, value in item.items()}
 
 
 def _milliseconds(moment: datetime) -> int:
@@ -191,7 +182,7 @@ class LeaseStore:
         return _values(answer.get("Item", {}))
 
     def _key(self, link_id: str) -> dict[str, Any]:
-        return _item({"pk": f"LINK#{link_id}", "sk": "LEASE"})
+        return _item(link_key(link_id, "LEASE"))
 
     def _conditional(
         self, link_id: str, update: str, condition: str, values: dict[str, Any]
@@ -381,7 +372,7 @@ class LinkState:
         """Remember a waiting approval under its execution's name, and as the link's latest question."""
         stored = canonical_json({**document, "execution": execution})
         for sort in (f"APPROVAL#{execution}", "APPROVAL"):
-            item = _item({"pk": f"LINK#{link_id}", "sk": sort, "document": stored})
+            item = _item({**link_key(link_id, sort), "document": stored})
             with calling("dynamodb:PutItem"):
                 self._db.put_item(TableName=self._table, Item=item)
 
@@ -393,9 +384,7 @@ class LinkState:
     def close_question(self, link_id: str) -> None:
         """Forget the latest question: it was answered with yes, and the next one is a new one."""
         with calling("dynamodb:DeleteItem"):
-            self._db.delete_item(
-                TableName=self._table, Key=_item({"pk": f"LINK#{link_id}", "sk": "APPROVAL"})
-            )
+            self._db.delete_item(TableName=self._table, Key=_item(link_key(link_id, "APPROVAL")))
 
     def approval(self, link_id: str, execution: str) -> dict[str, Any] | None:
         """A waiting approval: its task token, decision and expiry."""
@@ -406,13 +395,13 @@ class LinkState:
         with calling("dynamodb:GetItem"):
             answer = self._db.get_item(
                 TableName=self._table,
-                Key=_item({"pk": f"LINK#{link_id}", "sk": sort}),
+                Key=_item(link_key(link_id, sort)),
                 ConsistentRead=True,
             )
         return _values(answer.get("Item", {}))
 
     def _put_fenced(self, link_id: str, sort: str, values: dict[str, Any], token: int) -> bool:
-        item = _item({"pk": f"LINK#{link_id}", "sk": sort, "token": token, **values})
+        item = _item({**link_key(link_id, sort), "token": token, **values})
         with calling("dynamodb:PutItem"):
             try:
                 self._db.put_item(

@@ -88,10 +88,11 @@ def _keep(side: dict[str, Any], kind: str, result: Callable[[], list[Any]]) -> N
 
 
 def _listed(ec2: Any, operation: str, key: str, **arguments: Any) -> list[Any]:
-    return list(_pages(ec2, operation, key, **arguments))
+    return list(pages(ec2, operation, key, **arguments))
 
 
-def _pages(ec2: Any, operation: str, key: str, **arguments: Any) -> Iterator[Any]:
+def pages(ec2: Any, operation: str, key: str, **arguments: Any) -> Iterator[Any]:
+    """The items of a describe call under `key`, page after page."""
     name = "".join(part.title() for part in operation.split("_"))
     with calling(f"ec2:{name}"):
         if ec2.can_paginate(operation):
@@ -155,10 +156,8 @@ _PER_TABLE: dict[str, Callable[[Any, str], list[Any]]] = {
 
 def _prefix_lists(ec2: Any) -> list[Any]:
     """Managed prefix lists with their entries; AWS's own through the call that shows their CIDRs."""
-    lists = {
-        one["PrefixListId"]: one for one in _pages(ec2, "describe_prefix_lists", "PrefixLists")
-    }
-    for one in _pages(ec2, "describe_managed_prefix_lists", "PrefixLists"):
+    lists = {one["PrefixListId"]: one for one in pages(ec2, "describe_prefix_lists", "PrefixLists")}
+    for one in pages(ec2, "describe_managed_prefix_lists", "PrefixLists"):
         list_id = one["PrefixListId"]
         if list_id in lists or str(one.get("PrefixListName", "")).startswith(_AWS_OWNED_LISTS):
             continue

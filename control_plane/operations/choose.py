@@ -17,6 +17,7 @@ from control_plane.domain.topology import SideName, Topology
 from control_plane.errors import UnknownGeneration
 from control_plane.operations.run import Run, journal
 from control_plane.wiring import Control
+from proxy.routing_config import RoutingConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,8 +179,11 @@ def foresee(control: Control, link_id: str, policy: Policy, now: datetime) -> De
 def published_now(control: Control, link_id: str) -> Published | None:
     """What proxies follow at this moment; None before the first publication."""
     config = control.documents.routing_config(link_id)
-    if config is None:
-        return None
+    return published_as(config) if config is not None else None
+
+
+def published_as(config: RoutingConfig) -> Published:
+    """A routing config as decisions see it."""
     methods = {str(method) for allowed in config.data_classes.values() for method in allowed}
     return Published(
         active_path=config.active_path,

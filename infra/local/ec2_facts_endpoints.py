@@ -76,6 +76,11 @@ class _EndpointFacts:
         if is_interface_endpoint(self):
             _match_interfaces_to_subnets(self)
 
+    def get_filter_value(self: Any, filter_name: str, method_name: str | None = None) -> Any:
+        if filter_name == "vpc-endpoint-id":
+            return self.id
+        return original(VPCEndPoint, "get_filter_value")(self, filter_name, method_name)
+
 
 class _BackendFacts:
     def create_vpc_endpoint(
@@ -119,7 +124,7 @@ class _BackendFacts:
 
 def install() -> None:
     """Add these facts to moto."""
-    graft(VPCEndPoint, _EndpointFacts, replaces=["modify"])
+    graft(VPCEndPoint, _EndpointFacts, replaces=["modify", "get_filter_value"])
     graft(VPCBackend, _BackendFacts, replaces=["create_vpc_endpoint"])
 
 

@@ -220,6 +220,13 @@ class _ConnectionFacts:
         return _configuration_document(self) if self.state == "available" else None
 
 
+class _FilterFacts:
+    def get_filter_value(self: Any, filter_name: str, method_name: str | None = None) -> Any:
+        if filter_name == "vpn-connection-id":
+            return self.id
+        return original(VPNConnection, "get_filter_value")(self, filter_name, method_name)
+
+
 class _BackendFacts:
     def create_vpn_connection(
         self: Any,
@@ -317,6 +324,7 @@ class _ResponseFacts:
 def install() -> None:
     """Add these facts to moto."""
     graft(VPNConnection, _ConnectionFacts, replaces=["customer_gateway_configuration"])
+    graft(VPNConnection, _FilterFacts, replaces=["get_filter_value"])
     graft(VPNConnectionBackend, _BackendFacts, replaces=["create_vpn_connection"])
     graft(VPNConnections, _ResponseFacts, replaces=["create_vpn_connection"])
 

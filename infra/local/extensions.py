@@ -293,6 +293,24 @@ def _extend_alarms() -> None:
         _put_composite_alarm(response)
         return EmptyResult()
 
+    def describe_alarms(
+        cloud: RunningCloud, original: Original, response: CloudWatchResponse
+    ) -> ActionResult:
+        # moto lets one filter win; CloudWatch wants all of them met, and tells of metric alarms unless asked.
+        found = original(response).result
+        state = response._get_param("StateValue")
+        types = response._get_param("AlarmTypes", []) or ["MetricAlarm"]
+        return ActionResult(
+            {
+                f"{kind}s": [
+                    alarm
+                    for alarm in found[f"{kind}s"]
+                    if kind in types and state in (None, alarm.state_value)
+                ]
+                for kind in ("MetricAlarm", "CompositeAlarm")
+            }
+        )
+
     def set_alarm_state(
         cloud: RunningCloud,
         original: Original,
@@ -342,6 +360,7 @@ def _extend_alarms() -> None:
     _wrap(CloudWatchBackend, "get_metric_data", get_metric_data)
     _wrap(CloudWatchBackend, "put_metric_alarm", put_metric_alarm)
     _wrap(CloudWatchBackend, "set_alarm_state", set_alarm_state)
+    _wrap(CloudWatchResponse, "describe_alarms", describe_alarms)
     _wrap(CloudWatchResponse, "put_composite_alarm", put_composite_alarm, alone=True)
 
 

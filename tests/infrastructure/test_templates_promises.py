@@ -22,8 +22,8 @@ from infra.local.server import EmbeddedCloud
 from infra.stacks import MAXIMUM_BODY_BYTES
 
 REGION = {"commercial": "us-east-1", "govcloud": "us-gov-west-1"}
-DEFINITION = Path(__file__).parents[2] / "state_machine" / "remediation.asl.json"
-STEPS = Path(__file__).parents[2] / "state_machine" / "steps"
+DEFINITIONS = Path(__file__).parents[2] / "state_machine"
+STEPS = DEFINITIONS / "steps"
 INTERNET = "0.0.0.0/0"
 BASICS = {"StepBasics", "ReadLinkDocuments", "UseState"}
 LOOKS = {"ReadGovCloudNetwork", "ReadCommercialCredential"}
@@ -283,7 +283,12 @@ def test_every_rule_drops_old_events_and_keeps_what_it_could_not_deliver(rule: s
     (policy,) = of_type("govcloud", "AWS::SQS::QueuePolicy").values()
     (statement,) = policy["PolicyDocument"]["Statement"]
     sources = statement["Condition"]["ArnEquals"]["aws:SourceArn"]
-    assert {"Fn::GetAtt": [rule, "Arn"]} in sources
+    assert {"Fn::GetAtt": [rule, "Arn"]} in [_if_present(source) for source in sources]
+
+
+def _if_present(source: Any) -> Any:
+    """What a conditional list item is where its condition holds."""
+    return source["Fn::If"][1] if "Fn::If" in source else source
 
 
 @pytest.mark.parametrize("name", sorted(of_type("govcloud", "AWS::Lambda::Function")))
@@ -305,23 +310,35 @@ def test_every_step_module_is_a_function() -> None:
     assert handlers == modules
 
 
-def test_substitutions_and_placeholders_agree() -> None:
-    """The definition names exactly what the template fills in."""
-    placeholders = set(re.findall(r"\$\{(\w+)\}", DEFINITION.read_text()))
-    (machine,) = of_type("govcloud", "AWS::StepFunctions::StateMachine").values()
-    assert placeholders == set(machine["DefinitionSubstitutions"])
+MACHINES = {
+    "remediation": ("RemediationStateMachine", "WorkflowRole"),
+    "sweep": ("SweepStateMachine", "SweepMachineRole"),
+}
 
 
-def test_workflow_may_call_exactly_its_steps() -> None:
-    """The workflow's role invokes the functions that its definition names, and no others."""
-    (machine,) = of_type("govcloud", "AWS::StepFunctions::StateMachine").values()
+@pytest.mark.parametrize("machine", MACHINES)
+def test_substitutions_and_placeholders_agree(machine: str) -> None:
+    """Each definition names exactly what the template fills in."""
+    placeholders = set(
+        re.findall(r"\$\{(\w+)\}", (DEFINITIONS / f"{machine}.asl.json").read_text())
+    )
+    resource, _ = MACHINES[machine]
+    properties = of_type("govcloud", "AWS::StepFunctions::StateMachine")[resource]
+    assert placeholders == set(properties["DefinitionSubstitutions"])
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_each_machine_may_call_exactly_its_steps(machine: str) -> None:
+    """A machine's role invokes the functions that its definition names, and no others."""
+    resource, role = MACHINES[machine]
+    properties = of_type("govcloud", "AWS::StepFunctions::StateMachine")[resource]
     named = {
         value["Fn::GetAtt"][0]
-        for name, value in machine["DefinitionSubstitutions"].items()
+        for name, value in properties["DefinitionSubstitutions"].items()
         if name != "Partition"
     }
-    role = of_type("govcloud", "AWS::IAM::Role")["WorkflowRole"]
-    invoke = role["Policies"][0]["PolicyDocument"]["Statement"][0]
+    policy = of_type("govcloud", "AWS::IAM::Role")[role]["Policies"][0]
+    invoke = policy["PolicyDocument"]["Statement"][0]
     assert invoke["Action"] == "lambda:InvokeFunction"
     assert {item["Fn::GetAtt"][0] for item in invoke["Resource"]} == named
 
@@ -369,18 +386,20 @@ def test_tunnel_events_of_other_connections_do_not_wake_the_workflow(
         assert matches(pattern, event) is expected
 
 
-def test_sweep_starts_the_workflow_with_the_link(
+def test_the_schedule_starts_the_sweep_and_the_sweep_finds_the_link(
     cloud: EmbeddedCloud, deployment: Deployment
 ) -> None:
-    """The schedule's input says which link to look at, in the shape that signals are parsed from."""
+    """The link's stack registers where its control plane is; the schedule names no link."""
     (target,) = cloud.client("events").list_targets_by_rule(Rule="twinspan-bedrock-sweep")[
         "Targets"
     ]
-    assert target["Arn"] == deployment.govcloud["RemediationStateMachineArn"]
-    assert json.loads(target["Input"]) == {
-        "source": "twinspan.sweep",
-        "detail-type": "Twinspan Sweep",
-        "detail": {"link_id": "bedrock"},
+    assert target["Arn"] == deployment.govcloud["SweepStateMachineArn"]
+    assert "Input" not in target
+    registered = cloud.client("ssm").get_parameter(Name="/twinspan/bedrock/control-plane")
+    assert json.loads(registered["Parameter"]["Value"]) == {
+        "link_id": "bedrock",
+        "state_machine_arn": deployment.govcloud["RemediationStateMachineArn"],
+        "state_table": deployment.govcloud["StateTableName"],
     }
 
 

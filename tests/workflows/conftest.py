@@ -89,6 +89,66 @@ class Link:
             seen["name"], seen["status"], seen.get("error"), seen.get("cause"), self.states(arn)
         )
 
+    def sweep(self) -> tuple[Finished, list[Finished]]:
+        """Run a sweep and the remediations that it starts, to their ends."""
+        steps = self.client("stepfunctions")
+        before = {one["executionArn"] for one in self.executions()}
+        machine = self.environment.state_machine_arn.replace("-remediation", "-sweep")
+        answer = steps.start_execution(
+            stateMachineArn=machine, name=f"sweep-{time.time_ns()}", input="{}"
+        )
+        swept = self.finish(str(answer["executionArn"]))
+        started = [o["executionArn"] for o in self.executions() if o["executionArn"] not in before]
+        return swept, [self.finish(arn) for arn in started]
+
+    def glance(self) -> list[dict[str, Any]]:
+        """The links that one glance at all registered ones finds in need of a run."""
+        payload = {"execution": "a test", "links": self.registrations()}
+        answer = self.client("lambda").invoke(
+            FunctionName="twinspan-bedrock-glance", Payload=json.dumps(payload)
+        )
+        return list(json.loads(answer["Payload"].read())["needs"])
+
+    def registrations(self) -> list[dict[str, Any]]:
+        """What links' stacks have written of themselves."""
+        answer = self.client("ssm").get_parameters_by_path(Path="/twinspan/", Recursive=True)
+        found = answer["Parameters"]
+        return [json.loads(o["Value"]) for o in found if o["Name"].endswith("/control-plane")]
+
+    def register(self, link_id: str) -> None:
+        """As another link's stack would: with a control plane like this one's, and nothing else yet."""
+        [ours] = self.registrations()
+        self.client("ssm").put_parameter(
+            Name=f"/twinspan/{link_id}/control-plane",
+            Value=json.dumps({**ours, "link_id": link_id}),
+            Type="String",
+        )
+
+    def unregister(self, link_id: str) -> None:
+        self.client("ssm").delete_parameter(Name=f"/twinspan/{link_id}/control-plane")
+
+    def alarms(self) -> list[str]:
+        """Names of the link's alarms."""
+        answer = self.client("cloudwatch").describe_alarms(AlarmNamePrefix="twinspan-bedrock-")
+        return [
+            a["AlarmName"] for k in ("MetricAlarms", "CompositeAlarms") for a in answer.get(k, [])
+        ]
+
+    def ring(self, *alarms: str, state: str) -> None:
+        """Put alarms into a state, whose events reach nobody."""
+        self.client("events").disable_rule(Name="twinspan-bedrock-alarms")
+        for name in alarms:
+            self.client("cloudwatch").set_alarm_state(
+                AlarmName=name, StateValue=state, StateReason="a test"
+            )
+
+    def executions(self) -> list[dict[str, Any]]:
+        """Executions of the remediation workflow, newest first."""
+        answer = self.client("stepfunctions").list_executions(
+            stateMachineArn=self.environment.state_machine_arn, maxResults=1000
+        )
+        return list(answer["executions"])
+
     def run(self, document: dict[str, Any]) -> Finished:
         """Run an execution to its end."""
         return self.finish(self.start(document))
@@ -182,6 +242,17 @@ class Link:
             RouteTableId=route["table_id"], DestinationCidrBlock=route["destination"]
         )
 
+    def store_history(self, history: LinkHistory) -> None:
+        """Give the link another past."""
+        lease = self.leases.acquire("bedrock", "a test", 30, self.now())
+        assert lease is not None
+        self.state.save_history("bedrock", history, lease)
+        assert self.leases.release(lease, even_if_pending=True)
+
+    @staticmethod
+    def now() -> datetime:
+        return datetime.now(UTC)
+
     def settle(self) -> None:
         """What time and an operator do after a failure: a dead run's lease runs out, a kept one is resolved."""
         if not self.leases.resolve("bedrock") and self.lease_holder is not None:
@@ -195,10 +266,7 @@ class Link:
         self.environment.faults.heal("all")
         self.settle()
         self.state.close_question("bedrock")
-        lease = self.leases.acquire("bedrock", "a test", 30, datetime.now(UTC))
-        assert lease is not None
-        self.state.save_history("bedrock", LinkHistory(), lease)
-        assert self.leases.release(lease, even_if_pending=True)
+        self.store_history(LinkHistory())
         self.set_policy()
         if not self.environment.plane.wait_until(DataPlane.is_whole, 2):
             self.run(SWEEP)  # a failed test left a route missing

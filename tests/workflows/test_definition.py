@@ -1,9 +1,11 @@
-"""The definition, before it ever runs: whole, timed, caught, and in step with its handlers."""
+"""The definitions, before they ever run: whole, timed, caught, and in step with their handlers."""
 
 import importlib
 import json
 import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import networkx
 import pytest
@@ -12,20 +14,42 @@ import state_machine
 from control_plane import errors
 from state_machine import picture
 
-DEFINITION = Path(state_machine.__file__).parent / "remediation.asl.json"
-TEXT = DEFINITION.read_text()
-STATES = json.loads(TEXT)["States"]
-TASKS = {name: state for name, state in STATES.items() if state["Type"] == "Task"}
+FOLDER = Path(state_machine.__file__).parent
+MACHINES = sorted(path.name.removesuffix(".asl.json") for path in FOLDER.glob("*.asl.json"))
 MUTATING = {"Apply", "Publish", "Verify", "RollBack", "Recover"}
-STEPS = sorted(
-    path.stem for path in (DEFINITION.parent / "steps").glob("*.py") if path.stem != "__init__"
+STEPS = sorted(path.stem for path in (FOLDER / "steps").glob("*.py") if path.stem != "__init__")
+
+
+def text_of(machine: str) -> str:
+    return (FOLDER / f"{machine}.asl.json").read_text()
+
+
+def levels(definition: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """A definition and those inside of its maps: each is a machine of its own."""
+    yield definition
+    for state in definition["States"].values():
+        if "ItemProcessor" in state:
+            yield from levels(state["ItemProcessor"])
+
+
+LEVELS = [
+    (machine, level) for machine in MACHINES for level in levels(json.loads(text_of(machine)))
+]
+TASKS = {
+    f"{machine}.{name}": state
+    for machine, level in LEVELS
+    for name, state in level["States"].items()
+    if state["Type"] == "Task"
+}
+every_level = pytest.mark.parametrize(
+    "level", [level for _, level in LEVELS], ids=[f"{m}.{lv['StartAt']}" for m, lv in LEVELS]
 )
 
 
-def graph() -> networkx.DiGraph:
+def graph(level: Mapping[str, Any]) -> networkx.DiGraph:
     """States and the transitions between them."""
     found = networkx.DiGraph()
-    for name, state in STATES.items():
+    for name, state in level["States"].items():
         found.add_node(name)
         targets = [state.get("Next"), state.get("Default")]
         targets += [choice["Next"] for choice in state.get("Choices", [])]
@@ -34,19 +58,22 @@ def graph() -> networkx.DiGraph:
     return found
 
 
-def test_every_state_is_reachable_and_every_transition_leads_somewhere():
+@every_level
+def test_every_state_is_reachable_and_every_transition_leads_somewhere(level):
     """No state is forgotten and none is missing."""
-    found = graph()
-    assert set(found) == set(STATES)
-    assert networkx.descendants(found, "Start") | {"Start"} == set(STATES)
+    found, start = graph(level), level["StartAt"]
+    assert set(found) == set(level["States"])
+    assert networkx.descendants(found, start) | {start} == set(level["States"])
 
 
-def test_every_state_can_reach_an_end():
+@every_level
+def test_every_state_can_reach_an_end(level):
     """No execution can be caught in a loop without a way out."""
-    ends = {name for name, state in STATES.items() if state["Type"] in ("Succeed", "Fail")}
-    backwards = graph().reverse()
+    states = level["States"]
+    ends = {n for n, s in states.items() if s["Type"] in ("Succeed", "Fail") or s.get("End")}
+    backwards = graph(level).reverse()
     leads_to_end = set().union(*(networkx.descendants(backwards, end) for end in ends)) | ends
-    assert leads_to_end == set(STATES)
+    assert leads_to_end == set(states)
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -62,7 +89,7 @@ def test_every_task_has_a_timeout_a_retry_with_jitter_and_a_catch(name):
 @pytest.mark.parametrize("name", sorted(MUTATING))
 def test_a_failing_mutation_is_undone_or_brought_to_a_person(name):
     """After something may have been changed, the way on is RollBack, and from there an operator."""
-    [catcher] = TASKS[name]["Catch"]
+    [catcher] = TASKS[f"remediation.{name}"]["Catch"]
     undoing = name in ("RollBack", "Recover")
     assert catcher["Next"] == ("NeedsOperator" if undoing else "RollBack")
 
@@ -76,13 +103,17 @@ def test_errors_in_the_definition_are_classes_of_ours_or_aws_names():
         for error in rule["ErrorEquals"]
     }
     for name in named:
-        if not name.startswith(("States.", "Lambda.")):
+        if not name.startswith(("States.", "Lambda.", "StepFunctions.")):
             assert issubclass(getattr(errors, name), errors.TransientError), name
 
 
 def test_placeholders_and_handlers_are_the_same_set():
     """Each step has its state and each state its step."""
-    placeholders = set(re.findall(r"\$\{(\w+)FunctionArn\}", TEXT))
+    placeholders = {
+        name
+        for machine in MACHINES
+        for name in re.findall(r"\$\{(\w+)FunctionArn\}", text_of(machine))
+    }
     pascal = {"".join(part.title() for part in step.split("_")) for step in STEPS}
     assert placeholders == pascal
 
@@ -93,12 +124,16 @@ def test_every_handler_can_be_imported(module):
     assert callable(importlib.import_module(f"state_machine.steps.{module}").handler)
 
 
-def test_the_picture_in_the_docs_is_drawn_from_this_definition():
+@pytest.mark.parametrize("machine", MACHINES)
+def test_the_picture_in_the_docs_is_drawn_from_this_definition(machine):
     """`python -m state_machine.picture` has been run since the definition changed."""
-    assert picture.PAGE.read_text() == picture.page(json.loads(TEXT))
+    assert picture.page_of(machine).read_text() == picture.page(machine)
 
 
-def test_the_picture_shows_every_state_and_every_transition():
+@pytest.mark.parametrize("machine", MACHINES)
+def test_the_picture_shows_every_state_and_every_transition(machine):
     """No arrow is left out of it."""
-    arrows = re.findall(r"^  (\w+) -.*> (\w+)$", picture.mermaid(json.loads(TEXT)), re.MULTILINE)
-    assert set(arrows) == set(graph().edges)
+    drawn = picture.mermaid(picture.definition(machine))
+    arrows = set(re.findall(r"^ +(\w+) -.*> (\w+)$", drawn, re.MULTILINE))
+    every = (graph(level).edges for owner, level in LEVELS if owner == machine)
+    assert arrows == {edge for edges in every for edge in edges}
