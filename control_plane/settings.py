@@ -45,9 +45,10 @@ class Settings(BaseSettings):
             raise InvalidSettings(f"TWINSPAN_{field.upper()}", reason) from None
 
 
-PARAMETERS_OF_ALL_LINKS = "/twinspan/"
+# Where the stacks of all links register them, apart from the links' own documents: listing reads nothing else.
+REGISTRATIONS = "/twinspan-links/"
 
 
 def parameter_name(link_id: str, document: str) -> str:
-    """The SSM name of one of a link's documents: `routing-config`, `topology`, `policy`, `control-plane`."""
-    return f"{PARAMETERS_OF_ALL_LINKS}{link_id}/{document}"
+    """The SSM name of one of a link's documents: `routing-config`, `topology` or `policy`."""
+    return f"/twinspan/{link_id}/{document}"

@@ -117,7 +117,7 @@ def distributed_sweep(directory: Path) -> Artifact:
     """
     document = json.loads(definition("sweep").path.read_text())
     batches = document["States"]["Batches"]
-    batches |= {"Label": "Batches", "MaxConcurrency": 100, "ToleratedFailurePercentage": 100}
+    batches |= {"Label": "Batches", "MaxConcurrency": 100, "ToleratedFailurePercentage": 100.0}
     batches["ItemProcessor"]["ProcessorConfig"] = {
         "Mode": "DISTRIBUTED",
         "ExecutionType": "STANDARD",

@@ -1,7 +1,7 @@
 """Reading many links at once: as few calls as batching and pagination allow.
 
-A link is found by the document `control-plane` under its name in Parameter Store, which its stack writes:
-which state machine remedies it and which table holds its state. Nothing here probes or describes more than the
+A link is found by what its stack has registered in Parameter Store: which state machine remedies it and which
+table holds its state. Nothing here probes or describes more than the
 links' own tunnels, endpoints and required routes.
 """
 
@@ -21,12 +21,11 @@ from control_plane.domain.documents import Document, parse_json
 from control_plane.domain.history import LinkHistory
 from control_plane.domain.topology import LinkId, SideName, TableKind, Topology
 from control_plane.errors import InvalidDocument
-from control_plane.settings import PARAMETERS_OF_ALL_LINKS, parameter_name
+from control_plane.settings import REGISTRATIONS, parameter_name
 
 # Limits of one call: ssm:GetParameters, dynamodb:BatchGetItem and BatchWriteItem, EC2's values of one filter.
 _NAMES_A_CALL, _ITEMS_A_CALL, _WRITES_A_CALL, _VALUES_A_FILTER = 10, 100, 25, 200
 _ROUNDS_FOR_UNPROCESSED = 5
-REGISTRATION = "control-plane"
 
 
 class InvalidRegistration(InvalidDocument):
@@ -69,11 +68,10 @@ class Fleet:
         found = []
         with calling("ssm:GetParametersByPath"):
             paginator = self._session.client("ssm").get_paginator("get_parameters_by_path")
-            for page in paginator.paginate(Path=PARAMETERS_OF_ALL_LINKS, Recursive=True):
+            for page in paginator.paginate(Path=REGISTRATIONS):
                 found += [
                     parse_json(Registration, one["Value"], InvalidRegistration)
                     for one in page["Parameters"]
-                    if one["Name"].endswith(f"/{REGISTRATION}")
                 ]
         return sorted(found, key=lambda registration: registration.link_id)
 

@@ -395,7 +395,7 @@ def test_the_schedule_starts_the_sweep_and_the_sweep_finds_the_link(
     ]
     assert target["Arn"] == deployment.govcloud["SweepStateMachineArn"]
     assert "Input" not in target
-    registered = cloud.client("ssm").get_parameter(Name="/twinspan/bedrock/control-plane")
+    registered = cloud.client("ssm").get_parameter(Name="/twinspan-links/bedrock")
     assert json.loads(registered["Parameter"]["Value"]) == {
         "link_id": "bedrock",
         "state_machine_arn": deployment.govcloud["RemediationStateMachineArn"],

@@ -89,13 +89,13 @@ class Link:
             seen["name"], seen["status"], seen.get("error"), seen.get("cause"), self.states(arn)
         )
 
-    def sweep(self) -> tuple[Finished, list[Finished]]:
+    def sweep(self, machine: str | None = None) -> tuple[Finished, list[Finished]]:
         """Run a sweep and the remediations that it starts, to their ends."""
         steps = self.client("stepfunctions")
         before = {one["executionArn"] for one in self.executions()}
-        machine = self.environment.state_machine_arn.replace("-remediation", "-sweep")
+        usual = self.environment.state_machine_arn.replace("-remediation", "-sweep")
         answer = steps.start_execution(
-            stateMachineArn=machine, name=f"sweep-{time.time_ns()}", input="{}"
+            stateMachineArn=machine or usual, name=f"sweep-{time.time_ns()}", input="{}"
         )
         swept = self.finish(str(answer["executionArn"]))
         started = [o["executionArn"] for o in self.executions() if o["executionArn"] not in before]
@@ -111,21 +111,32 @@ class Link:
 
     def registrations(self) -> list[dict[str, Any]]:
         """What links' stacks have written of themselves."""
-        answer = self.client("ssm").get_parameters_by_path(Path="/twinspan/", Recursive=True)
-        found = answer["Parameters"]
-        return [json.loads(o["Value"]) for o in found if o["Name"].endswith("/control-plane")]
+        answer = self.client("ssm").get_parameters_by_path(Path="/twinspan-links/")
+        return [json.loads(one["Value"]) for one in answer["Parameters"]]
 
     def register(self, link_id: str) -> None:
         """As another link's stack would: with a control plane like this one's, and nothing else yet."""
-        [ours] = self.registrations()
+        ours = next(one for one in self.registrations() if one["link_id"] == "bedrock")
         self.client("ssm").put_parameter(
-            Name=f"/twinspan/{link_id}/control-plane",
+            Name=f"/twinspan-links/{link_id}",
             Value=json.dumps({**ours, "link_id": link_id}),
             Type="String",
         )
 
+    def copy_documents(self, link_id: str) -> None:
+        """Give another link this one's documents, with its own name in them."""
+        for document in ("topology", "policy", "routing-config"):
+            stored = self.client("ssm").get_parameter(Name=f"/twinspan/bedrock/{document}")
+            text = stored["Parameter"]["Value"].replace('"bedrock"', f'"{link_id}"')
+            self.client("ssm").put_parameter(
+                Name=f"/twinspan/{link_id}/{document}", Value=text, Type="String"
+            )
+
     def unregister(self, link_id: str) -> None:
-        self.client("ssm").delete_parameter(Name=f"/twinspan/{link_id}/control-plane")
+        """Remove all that is stored under a link's name."""
+        documents = [f"/twinspan/{link_id}/{d}" for d in ("topology", "policy", "routing-config")]
+        names = [f"/twinspan-links/{link_id}", *documents]
+        self.client("ssm").delete_parameters(Names=names)
 
     def alarms(self) -> list[str]:
         """Names of the link's alarms."""

@@ -1,10 +1,18 @@
 """The sweep: a healthy fleet costs one execution, and no link that needs a run goes without one."""
 
 import json
+from collections import Counter
+from pathlib import Path
 
 import pytest
+from botocore.client import BaseClient
 
+from control_plane.operations.sweep import batches, glance
+from control_plane.settings import Settings
+from control_plane.wiring import Control
+from infra import costs
 from infra.local.lambda_runtime import Fault, FaultKind
+from infra.packaging import distributed_sweep
 
 
 @pytest.fixture(autouse=True)
@@ -122,3 +130,90 @@ def test_a_run_that_died_is_followed_by_another(link):
     _, [run] = link.sweep()
     assert run.status == "SUCCEEDED"
     assert link.lease_holder is None
+
+
+@pytest.fixture
+def fleet(link):
+    """Twenty-nine more links, as well as this one, whose network they share: more than a batch."""
+    names = [f"link-{number}" for number in range(29)]
+    for name in names:
+        link.register(name)
+        link.copy_documents(name)
+    yield link
+    for name in names:
+        link.unregister(name)
+
+
+def calls_of(link, monkeypatch, action):
+    """(service, operation) of every AWS call that this makes, counted."""
+    for variable, value in link.environment.exports().items():
+        monkeypatch.setenv(variable, value)
+    function = link.client("lambda").get_function_configuration(
+        FunctionName="twinspan-bedrock-glance"
+    )
+    for variable, value in function["Environment"]["Variables"].items():
+        monkeypatch.setenv(variable, value)
+    counted = Counter()
+    original = BaseClient._make_api_call
+
+    def counting(client, operation, parameters):
+        counted[client.meta.service_model.service_name, operation] += 1
+        return original(client, operation, parameters)
+
+    monkeypatch.setattr(BaseClient, "_make_api_call", counting)
+    action(Control.from_settings(Settings.load()))
+    return counted
+
+
+def test_a_healthy_fleet_costs_a_handful_of_transitions(fleet):
+    """As many as the statement of costs counts: six, and three for each further batch."""
+    _, started = fleet.sweep()
+    assert started == []
+    swept, _ = fleet.sweep()
+    assert len(swept.states) == costs.TRANSITIONS_A_SWEEP + costs.TRANSITIONS_A_FURTHER_BATCH
+
+
+def test_a_healthy_fleet_costs_as_few_calls_as_batching_allows(fleet, monkeypatch):
+    """Calls grow with batches, pages and credentials, not with links."""
+
+    def sweep(control):
+        found = batches(control)
+        assert [len(batch) for batch in found] == [25, 5]
+        assert glance(control, found[0], control.now()) == []
+
+    assert calls_of(fleet, monkeypatch, sweep) == {
+        ("ssm", "GetParametersByPath"): 4,  # three pages of ten, and an empty one
+        ("ssm", "GetParameters"): 8,  # of ten names each
+        ("dynamodb", "BatchGetItem"): 1,
+        ("dynamodb", "BatchWriteItem"): 1,
+        ("cloudwatch", "DescribeAlarms"): 1,
+        ("secretsmanager", "GetSecretValue"): 1,
+        ("ec2", "DescribeVpnConnections"): 1,
+        ("ec2", "DescribeVpcEndpoints"): 1,
+        ("ec2", "DescribeRouteTables"): 2,  # one for each side
+    }
+
+
+@pytest.mark.proof
+def test_a_distributed_sweep_finds_the_same(fleet, tmp_path):
+    """For fleets beyond one execution's limits each batch runs in an execution of its own."""
+    text = distributed_sweep(tmp_path).path.read_text().replace("${Partition}", "aws-us-gov")
+    for step in ("list-links", "glance"):
+        name = "".join(part.title() for part in step.split("-"))
+        arn = fleet.client("lambda").get_function_configuration(
+            FunctionName=f"twinspan-bedrock-{step}"
+        )["FunctionArn"]
+        text = text.replace(f"${{{name}FunctionArn}}", arn)
+    machine = fleet.client("stepfunctions").create_state_machine(
+        name="distributed-sweep", definition=text, roleArn="arn:aws-us-gov:iam::111111111111:role/r"
+    )
+    fleet.delete_route(fleet.return_route(1))
+    swept, started = fleet.sweep(machine["stateMachineArn"])
+    assert swept.status == "SUCCEEDED"
+    assert len(started) == 30, "all share the route that is gone"
+
+
+def test_the_readme_states_what_a_healthy_link_costs():
+    """The table there is the one that `python -m infra.costs` prints."""
+    readme = (Path(costs.__file__).parents[1] / "README.md").read_text()
+    assert costs.table(costs.SIZES) in readme
