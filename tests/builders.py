@@ -161,10 +161,11 @@ class Link:
     active: str = "tunnel-1"
     history: LinkHistory = field(default_factory=LinkHistory)
     now: datetime = NOON
+    topology: Topology = field(default_factory=topology)
 
     def decide(self, *paths: ObservedPath, intent: Intent | None = None, **more: Any) -> Decision:
         """Observe these paths (the others are perfect) and decide, remembering the observation."""
-        topo = topology()
+        topo = self.topology
         by_name = {path.name: path for path in paths}
         all_paths = [by_name.get(name) or seen(name) for name in topo.path_names]
         health = {path.name: assess(path, self.policy.latency) for path in all_paths}

@@ -192,7 +192,9 @@ def _unfit_for_a_drill(s: Situation, intent: Intent, target: str) -> Iterable[Ob
 def _remediate(s: Situation) -> Decision:
     path = s.topology.path(s.active_path) if s.active_path is not None else None
     if s.active_path is None or path is None:
-        why = f"the published active path {s.active_path!r} is not on this link"
+        why = "no path is published as active"
+        if s.active_path is not None:
+            why = f"the published active path {s.active_path} is not on this link"
         return _leave(s, (why,), "a published path that this link has")
     active = s.health_of(s.active_path)
     if not s.policy.permits(path.routing_method):

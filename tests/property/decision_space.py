@@ -289,6 +289,10 @@ def cases(
                         yield situation, memory, rule
 
 
+def _is_a_text(text: object) -> bool:
+    return isinstance(text, str) and bool(text) and "None" not in text
+
+
 def broken(case: Case, d: Decision) -> str | None:
     """The invariant that this decision breaks, if it does."""
     s, memory, rule = case
@@ -297,6 +301,8 @@ def broken(case: Case, d: Decision) -> str | None:
     by_itself = asked is None
     if not d.reasons or not d.would_change:
         return "does not account for itself"
+    if not all(map(_is_a_text, (*d.reasons, *d.would_change, *d.passed_over.values()))):
+        return "leaves a gap in its account"
     if d.overridden and not override:
         return "claims an override that nobody gave"
     if s.published is not None and s.published.active_path != active:
