@@ -102,8 +102,12 @@ _BLANK = PathHistory()
 
 
 class Switch(Document):
-    """One change of the published active path; `by_hand` when an operator's intent made it."""
+    """One change of the published active path; `by_hand` when an operator's intent made it.
 
+    `generation`: the one that published it; by it a step that runs again knows what it has remembered.
+    """
+
+    generation: int | None = None
     at: AwareDatetime
     from_path: str | None
     to_path: str
@@ -135,6 +139,10 @@ class LinkHistory(Document):
     def last_switch(self) -> Switch | None:
         """The newest switch still remembered."""
         return self.switches[-1] if self.switches else None
+
+    def remembers(self, generation: int) -> bool:
+        """Whether the switch that this generation published is remembered."""
+        return any(switch.generation == generation for switch in self.switches)
 
     def switches_within(self, seconds: float, now: datetime) -> int:
         """How many switches fell into the last `seconds`."""

@@ -22,12 +22,8 @@ from control_plane.domain.signals import (
 from control_plane.domain.signals.fields import clean
 from control_plane.domain.topology import Topology
 from control_plane.errors import InvalidEvent, InvalidPublishedConfig, LeaseTaken, UnknownLink
-from control_plane.operations.run import HeldLease, Run, journal
+from control_plane.operations.run import RECENT_ENTRIES, HeldLease, Run, journal
 from control_plane.wiring import Control
-
-# How far back a publication is looked for. The event of one comes within seconds; a change whose
-# publication lies further back is looked into.
-RECENT_ENTRIES = 200
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,10 @@ from control_plane.domain.journal import EntryKind
 from control_plane.domain.signals import Intent, Signal, SignalKind
 from control_plane.wiring import Control
 
+# How far back the journal is searched for what a run did a moment ago. A change whose publication lies further
+# back is looked into like anybody else's.
+RECENT_ENTRIES = 200
+
 
 class HeldLease(Document):
     """A lease, as it travels between steps."""

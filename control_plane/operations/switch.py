@@ -12,7 +12,7 @@ from control_plane.domain.history import Switch
 from control_plane.domain.journal import EntryKind
 from control_plane.domain.plan import Plan
 from control_plane.domain.policy import Policy
-from control_plane.domain.signals import IntentKind
+from control_plane.domain.signals import IntentKind, SignalKind
 from control_plane.domain.topology import Topology
 from control_plane.errors import (
     AwsRefused,
@@ -21,7 +21,7 @@ from control_plane.errors import (
     RouteChanged,
     TableNotManaged,
 )
-from control_plane.operations.run import Run, journal
+from control_plane.operations.run import RECENT_ENTRIES, Run, journal
 from control_plane.wiring import Control
 from proxy.routing_config import PathConfig, RoutingConfig
 
@@ -58,26 +58,60 @@ def publish(control: Control, run: Run, plan: Plan, now: datetime) -> int:
     assert plan.active_after is not None
     current = control.documents.routing_config(run.link_id)
     mine = current is not None and current.published_by == run.execution
-    if mine and current is not None and current.active_path == plan.active_after:
-        return current.generation
-    reason = f"{plan.kind}: {plan.active_before} → {plan.active_after}"
-    generation = _publish(
-        control, run, topology, policy, plan.active_after, plan.generation_before, reason, now
-    )
-    by_hand = run.intent is not None and run.intent.intent is not IntentKind.RECONCILE
+    if not (mine and current is not None and current.active_path == plan.active_after):
+        reason = f"{plan.kind}: {plan.active_before} → {plan.active_after}"
+        current = _publish(
+            control, run, topology, policy, plan.active_after, plan.generation_before, reason, now
+        )
+    _keep_account(control, run, policy, plan, current)
+    return current.generation
+
+
+def _keep_account(
+    control: Control, run: Run, policy: Policy, plan: Plan, config: RoutingConfig
+) -> None:
+    """Journal a publication and remember its switch, each unless that was done before.
+
+    Publishing is a write of its own: a step that died after it is run again, or its plan is settled by the
+    next run, and either finds here what is missing.
+    """
+    _journal_publication(control, run, config)
+    history = control.state.history(run.link_id)
+    if history.remembers(config.generation):
+        return
+    assert plan.active_after is not None
+    by_hand = _was_asked_for(control, run, config.published_by)
     switch = Switch(
-        at=now,
+        generation=config.generation,
+        at=config.published_at,
         from_path=plan.active_before,
         to_path=plan.active_after,
         kind=str(plan.kind),
         by_hand=by_hand,
     )
     failed_away = plan.kind is DecisionKind.FAILOVER and not by_hand
-    history = control.state.history(run.link_id).after_switch(
+    history = history.after_switch(
         switch, policy.flap_damping, penalise=plan.active_before if failed_away else None
     )
     control.state.save_history(run.link_id, history, run.held())
-    return generation
+
+
+def _journal_publication(control: Control, run: Run, config: RoutingConfig) -> None:
+    """Journal what was published, in the name of the execution that did, unless it is there already."""
+    newest = control.journal.entries(run.link_id, newest_first=True, limit=RECENT_ENTRIES)
+    for entry, _ in newest:
+        if entry.kind is EntryKind.PUBLISHED:
+            if entry.data["generation"] >= config.generation:
+                return
+            break
+    data = {
+        "generation": config.generation,
+        "active_path": config.active_path,
+        "reason": config.reason,
+    }
+    control.journal.append(
+        run.link_id, EntryKind.PUBLISHED, config.published_by, data, control.now()
+    )
 
 
 def verify(control: Control, run: Run, plan: Plan, generation: int, now: datetime) -> str:
@@ -116,8 +150,8 @@ def verify(control: Control, run: Run, plan: Plan, generation: int, now: datetim
     history = control.state.history(run.link_id)
     if history.path(plan.target_path).set_back_at is not None:
         control.state.save_history(run.link_id, history.after_success(plan.target_path), run.held())
-    control.state.close_plan(plan, "done", run.held())
     journal(control, run, EntryKind.VERIFIED, {"plan_id": plan.plan_id, "seen": seen}, now)
+    control.state.close_plan(plan, "done", run.held())  # last: what fails before it is undone
     return seen
 
 
@@ -135,6 +169,8 @@ def abandon_unapplied(control: Control, run: Run) -> None:
 def roll_back(control: Control, run: Run, plan: Plan, cause: str, now: datetime) -> Undone:
     """Put everything that this plan changed back as it was: traffic first, then the routes.
 
+    A plan that is closed is left alone: it was verified, and only the answer to that got lost.
+
     Raises:
         RollbackIncomplete: something could not be put back; the rest was.
         LeaseLost: another run took over, and it will find the plan open.
@@ -143,20 +179,26 @@ def roll_back(control: Control, run: Run, plan: Plan, cause: str, now: datetime)
     policy = control.documents.policy(run.link_id, topology)
     current = control.documents.routing_config(run.link_id)
     generation = current.generation if current else 0
+    if control.state.open_plan(run.link_id) != plan:
+        return Undone(generation, 0, finished=True)
     moved = plan.publishes and generation > plan.generation_before
     if moved and current is not None and current.active_path == plan.active_after:
         assert plan.active_before is not None
+        _keep_account(control, run, policy, plan, current)
         reason = f"rollback of {plan.kind}: {plan.active_after} → {plan.active_before}"
-        generation = _publish(
+        current = _publish(
             control, run, topology, policy, plan.active_before, generation, reason, now
         )
-        _remember_switch_back(control, run, policy, plan, now)
+        generation = current.generation
+    if moved and current is not None and current.active_path == plan.active_before:
+        _journal_publication(control, run, current)
+        _remember_switch_back(control, run, policy, plan, current)
     put_back = _undo_routes(control, run, topology, policy, plan)
     history = control.state.history(run.link_id).after_setback(plan.target_path, now)
     control.state.save_history(run.link_id, history, run.held())
-    control.state.close_plan(plan, "undone", run.held())
     data = {"plan_id": plan.plan_id, "cause": cause, "routes_put_back": put_back}
     journal(control, run, EntryKind.ROLLED_BACK, {**data, "generation": generation}, now)
+    control.state.close_plan(plan, "undone", run.held())
     return Undone(generation, put_back)
 
 
@@ -169,6 +211,8 @@ def recover(control: Control, run: Run, now: datetime) -> Undone:
     plan = control.state.open_plan(run.link_id)
     if plan is None:
         return Undone(0, 0, finished=True)
+    topology = control.documents.topology(run.link_id)
+    policy = control.documents.policy(run.link_id, topology)
     current = control.documents.routing_config(run.link_id)
     published = (
         plan.publishes
@@ -177,9 +221,10 @@ def recover(control: Control, run: Run, now: datetime) -> Undone:
         and current.active_path == plan.active_after
     )
     if published and current is not None:
-        control.state.close_plan(plan, "done", run.held())
+        _keep_account(control, run, policy, plan, current)
         data = {"plan_id": plan.plan_id, "seen": "published before the run that made it crashed"}
         journal(control, run, EntryKind.VERIFIED, data, now)
+        control.state.close_plan(plan, "done", run.held())
         return Undone(current.generation, 0, finished=True)
     return roll_back(control, run, plan, "the run that made this plan did not finish it", now)
 
@@ -230,19 +275,39 @@ def routing_config(
 
 
 def _remember_switch_back(
-    control: Control, run: Run, policy: Policy, plan: Plan, now: datetime
+    control: Control, run: Run, policy: Policy, plan: Plan, config: RoutingConfig
 ) -> None:
     """A switch that did not hold counts as a switch back, and as a failure of the path it led to."""
+    history = control.state.history(run.link_id)
+    if history.remembers(config.generation):
+        return
     assert plan.active_after is not None and plan.active_before is not None
-    back = Switch(at=now, from_path=plan.active_after, to_path=plan.active_before, kind="Rollback")
-    history = control.state.history(run.link_id).after_observation(
+    back = Switch(
+        generation=config.generation,
+        at=config.published_at,
+        from_path=plan.active_after,
+        to_path=plan.active_before,
+        kind="Rollback",
+    )
+    history = history.after_observation(
         {plan.active_after: False},
         policy.hysteresis.failed_observations_to_fail,
         policy.hysteresis.healthy_observations_to_recover,
-        now,
+        config.published_at,
     )
     history = history.after_switch(back, policy.flap_damping, penalise=plan.active_after)
     control.state.save_history(run.link_id, history, run.held())
+
+
+def _was_asked_for(control: Control, run: Run, execution: str) -> bool:
+    """Whether an operator's intent made this execution move traffic: this one, or one that died."""
+    if execution == run.execution:
+        return run.intent is not None and run.intent.intent is not IntentKind.RECONCILE
+    newest = control.journal.entries(run.link_id, newest_first=True, limit=RECENT_ENTRIES)
+    for entry, _ in newest:
+        if entry.kind is EntryKind.SIGNAL and entry.execution == execution:
+            return bool(entry.data.get("kind") == SignalKind.INTENT)
+    return False
 
 
 def _publish(
@@ -254,15 +319,13 @@ def _publish(
     generation_before: int,
     reason: str,
     now: datetime,
-) -> int:
+) -> RoutingConfig:
     config = routing_config(
         topology, policy, active_path, generation_before + 1, run.execution, reason, now
     )
     _renew(control, run, policy)
     control.documents.publish(config, generation_before)
-    data = {"generation": config.generation, "active_path": active_path, "reason": reason}
-    journal(control, run, EntryKind.PUBLISHED, data, now)
-    return config.generation
+    return config
 
 
 def _apply_each(
@@ -295,10 +358,24 @@ def _undo_routes(control: Control, run: Run, topology: Topology, policy: Policy,
                 control, run, topology, policy, (change,), EntryKind.ROLLED_BACK
             )
         except (RouteChanged, AwsRefused) as error:
+            if isinstance(error, RouteChanged) and not _was_applied(control, run, plan, change):
+                continue  # neither as the plan found it nor as the plan would have it: not ours to undo
             stuck.append(f"{change.describe()} ({error})")
     if stuck:
         raise RollbackIncomplete(plan.plan_id, stuck)
     return put_back
+
+
+def _was_applied(control: Control, run: Run, plan: Plan, inverse: Change) -> bool:
+    """Whether the journal tells that the plan's change was put into effect."""
+    applied = inverse.inverse().to_dict()
+    newest = control.journal.entries(run.link_id, newest_first=True, limit=RECENT_ENTRIES)
+    for entry, _ in newest:
+        if entry.kind is EntryKind.APPLIED and entry.data == applied:
+            return True
+        if entry.kind is EntryKind.PLANNED and entry.data["plan_id"] == plan.plan_id:
+            return False
+    return False
 
 
 def _renew(control: Control, run: Run, policy: Policy) -> Lease:

@@ -16,7 +16,9 @@ class Undoing(Planned):
 
 @step(Undoing)
 def handler(control: Control, planned: Undoing) -> Planned:
-    """Traffic goes back first, then the routes."""
+    """Traffic goes back first, then the routes. A plan that was verified stays: only that answer was lost."""
     cause = planned.error.describe()
-    roll_back(control, planned.run, planned.the_plan(), cause, control.now())
+    undone = roll_back(control, planned.run, planned.the_plan(), cause, control.now())
+    if undone.finished:
+        return planned.model_copy(update={"verified": True, "error": None})
     return planned.model_copy(update={"rolled_back": True})

@@ -197,7 +197,7 @@ class SimulatedLink(RuleBasedStateMachine):
         self.started += 1
         name = f"run-{self.started}"
         document = {"execution": name, "event": event}
-        run = Run(name, skew, definition.run(name, event, lambda: self.enter(name, skew)))
+        run = Run(name, skew, definition.run(name, event, lambda _: self.enter(name, skew)))
         assert document["execution"] == name
         self.runs.append(run)
         return run

@@ -5,7 +5,7 @@ import pytest
 from tests.scenarios.playing import held
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_the_promise_holds():
     """A path that comes and goes costs no call, and damping bounds the switches."""
     held("flap")

@@ -23,8 +23,8 @@ CONTEXT = SimpleNamespace(aws_request_id="virtual")
 Document = dict[str, Any]
 
 
-def run(name: str, event: Document, before: Callable[[], None]) -> Iterator[str]:
-    """Run the definition; yields each state after it was left. `before` is called ahead of every step.
+def run(name: str, event: Document, before: Callable[[str], None]) -> Iterator[str]:
+    """Run the definition; yields each state after it was left. `before` is told each task ahead of it.
 
     An approval is never answered: such a run ends there, as it does when the question expires.
     """
@@ -44,7 +44,7 @@ def run(name: str, event: Document, before: Callable[[], None]) -> Iterator[str]
                 document = {**document, this["ResultPath"].removeprefix("$."): this["Result"]}
             following = this["Next"]
         else:
-            before()
+            before(state)
             following, document = _task(this, document)
         yield state
         state = following

@@ -7,7 +7,7 @@ a write are asserted there (numbers are those of the design's list).
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -106,6 +106,9 @@ class World:
     running: str = ""
     die_at: int | None = None
     writes: int = 0
+    before_write: Callable[[str], None] | None = None
+    deaf_callers: bool = False
+    publications: list[tuple[int, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         for path in self.topology.paths:
@@ -163,9 +166,11 @@ class World:
     # -- dying ----------------------------------------------------------------------------------------
 
     @contextmanager
-    def write(self) -> Iterator[None]:
-        """One write of the running step: it may die just before or just after."""
+    def write(self, where: str = "") -> Iterator[None]:
+        """One write of the running step: it may die just before or just after, or be refused."""
         self._perhaps_die()
+        if self.before_write is not None:
+            self.before_write(where)
         yield
         self._perhaps_die()
 
@@ -198,6 +203,7 @@ class World:
                 done = {e.kind for e in self.entries_ if e.execution == self.running}
                 assert {EntryKind.PLANNED, EntryKind.PROBED} <= done, "3: both proofs first"
             self.config = config
+            self.publications.append((config.generation, config.published_by))
 
     def put(self, document: Any) -> str:
         with self.write():
@@ -208,7 +214,7 @@ class World:
         return copy.deepcopy(self.evidence_[int(reference)])
 
     def send(self, subject: str, text: str) -> None:
-        with self.write():
+        with self.write("people"):
             self.letters.append(subject)
 
     def claim(self, link_id: str, key: str, execution: str) -> bool:
@@ -265,9 +271,11 @@ class World:
         return dict(self.lease)
 
     def resolve(self) -> None:
-        """An operator lets go of a kept lease."""
+        """An operator, who has put things right, lets go of a kept lease and of the plan that stuck."""
         if "kept" in self.lease:
             self.lease = {"token": self.lease["token"]}
+            if self.plan is not None:
+                self.plan["open"] = False
 
     def _ours(self, lease: Lease) -> bool:
         mine: bool = self.lease.get("holder") == lease.holder and self.lease["token"] == lease.token
@@ -283,7 +291,7 @@ class World:
     ) -> Entry:
         previous = self.entries_[-1].hash if self.entries_ else GENESIS
         entry = Entry(link_id, len(self.entries_) + 1, now, kind, execution, data, previous)
-        with self.write():
+        with self.write("journal"):
             self.entries_.append(entry)
         return entry
 
@@ -360,6 +368,8 @@ class World:
     def call(self, minimum_generation: int, model_id: str | None) -> ProxyAnswer:
         """The proxy: the published path if it carries, otherwise the other one."""
         assert self.config is not None
+        if self.deaf_callers:
+            return ProxyAnswer(503, None, self.config.generation, "nobody is let through")
         order = [self.config.active_path, *(p for p in PATHS if p != self.config.active_path)]
         for path in order:
             if self.carries(path):

@@ -12,6 +12,7 @@ from cfnlint.decode.cfn_yaml import load
 
 from control_plane.domain.signals import READERS, Signal, parse_event
 from infra.local.event_patterns import matches
+from state_machine import picture
 from tests.events.reading import GOLDEN, LINKS, event
 
 TEMPLATE = Path(__file__).parents[2] / "infra" / "templates" / "govcloud.yaml"
@@ -138,8 +139,11 @@ def test_a_pattern_is_no_longer_than_eventbridge_takes(rule: str) -> None:
 
 
 def test_the_sweep_is_a_signal() -> None:
-    """What the schedule sends is read as the sweep of this link."""
-    (target,) = load(str(TEMPLATE))["Resources"]["SweepRule"]["Properties"]["Targets"]
-    read = parse_event(json.loads(_resolved(target["Input"])), LINKS)
+    """What a sweep starts a run with is read as the sweep of that link."""
+    tasks = dict(picture.states(picture.definition("sweep")))
+    event = tasks["StartRemediation"]["Parameters"]["Input"]
+    event["AWS_STEP_FUNCTIONS_STARTED_BY_EXECUTION_ID"] = "arn:aws-us-gov:states:::execution:x"
+    read = parse_event({**event, "detail": {"link_id": "bedrock"}}, LINKS)
+    assert event["detail"] == {"link_id.$": "$.link_id"}
     assert isinstance(read, Signal)
     assert (read.kind, read.link_id) == ("sweep", "bedrock")

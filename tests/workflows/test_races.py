@@ -5,7 +5,7 @@ import pytest
 from control_plane.domain.journal import EntryKind
 from tests.workflows.conftest import REPORT, SWEEP
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.proof
 
 
 def generations(link, since: int) -> list[int]:
