@@ -270,11 +270,11 @@ class World:
     def current(self, link_id: str) -> dict[str, Any]:
         return dict(self.lease)
 
-    def resolve(self) -> None:
-        """An operator, who has put things right, lets go of a kept lease and of the plan that stuck."""
+    def resolve(self, *, leave_plan: bool = False) -> None:
+        """An operator lets go of a kept lease; with `leave_plan` what stuck is not tried again."""
         if "kept" in self.lease:
             self.lease = {"token": self.lease["token"]}
-            if self.plan is not None:
+            if leave_plan and self.plan is not None:
                 self.plan["open"] = False
 
     def _ours(self, lease: Lease) -> bool:
