@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple, get_type_hints
 
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -20,6 +20,13 @@ from control_plane.settings import Settings
 from control_plane.wiring import Control
 
 Handler = Callable[[dict[str, Any], LambdaContext], dict[str, Any]]
+
+
+class Contract(NamedTuple):
+    """What a step takes and what it gives."""
+
+    takes: type[BaseModel]
+    gives: type[BaseModel]
 
 
 @cache
@@ -55,6 +62,8 @@ def step(model: type[Model]) -> Callable[[Callable[[Control, Model], BaseModel]]
             return answer.model_dump(mode="json")
 
         handler.__doc__ = function.__doc__
+        gives = get_type_hints(function)["return"]
+        handler.contract = Contract(model, gives)  # type: ignore[attr-defined]
         return handler
 
     return decorate
