@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from control_plane.adapters.dynamodb import Lease
 from control_plane.domain.journal import EntryKind
 from control_plane.domain.policy import Policy
 from control_plane.domain.signals import (
@@ -197,7 +198,14 @@ def reject(
     cause: str,
     now: datetime,
 ) -> None:
-    """Record an input that could not be used. It is recorded for this link: the one asked."""
+    """Record a start that came to nothing. It is recorded for this link: the one asked.
+
+    A step that died after it took the lease holds it still: that is given back first, so that nobody waits.
+    """
+    held = control.leases.current(control.settings.link_id)
+    if held.get("holder") == execution and "kept_because" not in held:
+        mine = Lease(control.settings.link_id, execution, int(held["token"]), now)
+        control.leases.release(mine, even_if_pending=True)
     data = {
         "error": error,
         "cause": clean(cause),

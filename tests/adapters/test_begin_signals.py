@@ -247,3 +247,15 @@ def test_a_payload_about_a_strange_tunnel_is_unmatched_once(control: Control) ->
     for number in range(3):
         assert start(control, pack(payload), f"run-{number}").run is None
     assert [data["subject"] for _, data in told(control, EntryKind.UNMATCHED)] == ["vpn-9"]
+
+
+def test_a_start_that_died_with_the_lease_gives_it_back_when_it_is_rejected(
+    control: Control,
+) -> None:
+    """The next run need not wait for the lease to run out; somebody else's is not touched."""
+    begun = start(control, event("alarm-single-metric"), "run-1")
+    assert begun.run is not None
+    reject(control, {}, "run-2", "Lambda.Unknown", "the process died", NOW)
+    assert holder(control) == "run-1"
+    reject(control, {}, "run-1", "Lambda.Unknown", "the process died", NOW)
+    assert holder(control) is None
