@@ -31,7 +31,7 @@ check: $(DEV)/ready ## lint, types, import contracts
 	@$(DEV)/bin/ruff format --check .
 	@$(DEV)/bin/mypy
 	@$(DEV)/bin/lint-imports --no-logo
-	@$(DEV)/bin/cfn-lint infra/templates/*.yaml
+	@$(DEV)/bin/cfn-lint infra/templates/*.yaml infra/templates/*/*.yaml
 
 format: $(DEV)/ready ## put the code in order
 	@$(DEV)/bin/ruff check --fix .

@@ -349,15 +349,18 @@ class _Deployer:
             if self._settings.distributed_sweep
             else packaging.definition("sweep")
         )
-        template = packaging.artifact("govcloud", TEMPLATES / "govcloud.yaml")
-        for artifact in (proxy, control_plane, definition, sweep, template):
+        address = f"https://{bucket}.s3.{facts.region}.amazonaws.com"
+        templates = packaging.templates(
+            TEMPLATES / "govcloud.yaml", directory, lambda made: f"{address}/{made.key}"
+        )
+        for artifact in (proxy, control_plane, definition, sweep, *templates):
             self._upload(bucket, artifact)
         return StackSource(
             name=self._settings.govcloud_stack,
             parameters=self._govcloud_parameters(
                 bucket, proxy, control_plane, definition, sweep, commercial
             ),
-            url=f"https://{bucket}.s3.{facts.region}.amazonaws.com/{template.key}",
+            url=f"{address}/{templates[-1].key}",
             tags=self._settings.tags,
         )
 

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,7 @@ MAXIMUM_UNPACKED_BYTES = 250 * 1024 * 1024
 
 # The earliest time that a zip archive can tell.
 _TIMESTAMP = (1980, 1, 1, 0, 0, 0)
+_TEMPLATE_PATH = re.compile(r"^(?P<key> +TemplateURL: )(?P<path>[\w./-]+\.yaml)$", re.MULTILINE)
 _KINDS = frozenset({".py", ".json", ".typed"})
 
 
@@ -125,6 +127,37 @@ def distributed_sweep(directory: Path) -> Artifact:
     path = directory / "sweep-distributed.asl.json"
     path.write_text(json.dumps(document, indent=2))
     return artifact("sweep-distributed", path)
+
+
+def templates(root: Path, directory: Path, url_of: Callable[[Artifact], str]) -> list[Artifact]:
+    """A template and those nested in it, innermost first, the root last.
+
+    As `aws cloudformation package` does, each `TemplateURL` that is a path, relative to its template,
+    becomes the address that `url_of` gives the nested one. Addresses carry the content's digest, so a
+    change in a nested template changes its parents too. Rewritten templates are put into `directory`.
+
+    Raises:
+        PackagingError: a nested template is missing.
+    """
+    built: list[Artifact] = []
+
+    def build_nested(path: Path) -> Artifact:
+        def replaced(match: re.Match[str]) -> str:
+            nested = path.parent / match["path"]
+            if not nested.is_file():
+                raise PackagingError(f"{path.name}: no nested template {match['path']}")
+            return f"{match['key']}{url_of(build_nested(nested))}"
+
+        text = _TEMPLATE_PATH.sub(replaced, path.read_text())
+        name = "-".join(path.relative_to(root.parent).with_suffix("").parts)
+        target = directory / f"{name}.yaml"
+        target.write_text(text)
+        made = artifact(name, target)
+        built.append(made)
+        return made
+
+    build_nested(root)
+    return built
 
 
 def artifact(name: str, path: Path) -> Artifact:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from botocore.exceptions import ClientError
 MAXIMUM_BODY_BYTES = 51_200
 CAPABILITIES = ("CAPABILITY_IAM", "CAPABILITY_NAMED_IAM")
 _CANCELLED = "cancelled"
+_STACK_TYPE = "AWS::CloudFormation::Stack"
 
 
 class StackError(Exception):
@@ -152,6 +153,7 @@ class Stacks:
             "ChangeSetName": f"twinspan-{uuid.uuid4().hex[:16]}",
             "ChangeSetType": "CREATE" if creates else "UPDATE",
             "Capabilities": list(CAPABILITIES),
+            "IncludeNestedStacks": True,
             "Parameters": [
                 {"ParameterKey": key, "ParameterValue": value}
                 for key, value in sorted(source.parameters.items())
@@ -170,8 +172,17 @@ class Stacks:
             if "didn't contain changes" in reason or "No updates" in reason:
                 return Plan(source.name, (), None, creates)
             raise StackFailed(source.name, "not changed", None, reason)
-        changes = tuple(_planned(item["ResourceChange"]) for item in described["Changes"])
+        changes = tuple(self._planned(source.name, described["Changes"]))
         return Plan(source.name, changes, change_set_id, creates)
+
+    def _planned(self, stack: str, changes: Sequence[Mapping[str, Any]]) -> Iterator[PlannedChange]:
+        """The resources of a change set; of a nested stack, the resources inside."""
+        for item in changes:
+            change = item["ResourceChange"]
+            if nested := change.get("ChangeSetId"):
+                yield from self._planned(stack, self._change_set(stack, nested)["Changes"])
+            else:
+                yield _planned(change)
 
     def discard(self, plan: Plan) -> None:
         """Drop a plan that is not to be carried out, and the empty stack that it made."""
@@ -246,7 +257,11 @@ class Stacks:
         for event in reversed(newer):
             reason = event.get("ResourceStatusReason", "")
             if event["ResourceStatus"].endswith("_FAILED") and _CANCELLED not in reason:
-                is_stack = event["PhysicalResourceId"] == stack["StackId"]
+                physical_id = event["PhysicalResourceId"]
+                is_stack = physical_id == stack["StackId"]
+                if event["ResourceType"] == _STACK_TYPE and not is_stack and physical_id:
+                    # Of a nested stack, the resource inside that failed is what a person wants to know.
+                    return self._failure(name, {**stack, "StackId": physical_id}, None)
                 resource = None if is_stack else event["LogicalResourceId"]
                 return StackFailed(name, stack["StackStatus"], resource, reason)
         for event in reversed(newer):

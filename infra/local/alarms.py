@@ -41,6 +41,8 @@ from infra.local.alarm_evaluation import (
     Verdict,
     evaluate,
 )
+from infra.local.alarm_math import Expression, InvalidExpression
+from infra.local.alarm_math import parse as parse_expression
 from infra.local.alarm_rules import InvalidAlarmRule, parse_rule
 from infra.local.clock import CloudClock
 from infra.local.errors import NotEmulated
@@ -72,22 +74,39 @@ class AlarmMetric:
     unit: str | None
 
 
-def alarm_metric(alarm: Alarm) -> AlarmMetric:
-    """The metric of an alarm that passed `validate_alarm`."""
+def alarm_metrics(alarm: Alarm) -> list[AlarmMetric]:
+    """The metrics of an alarm that passed `validate_metric_alarm`: one, or all that its expression is made of."""
     if alarm.metric_data_queries:
-        query = alarm.metric_data_queries[0]
-        stat = query.metric_stat
-        assert stat is not None
-        metric = stat.metric
-        return AlarmMetric(
-            query.id,
-            metric.namespace,
-            metric.metric_name,
-            dimensions_of(metric.dimensions),
-            stat.stat,
-            int(stat.period),
-            stat.unit,
-        )
+        return [
+            AlarmMetric(
+                query.id,
+                query.metric_stat.metric.namespace,
+                query.metric_stat.metric.metric_name,
+                dimensions_of(query.metric_stat.metric.dimensions),
+                query.metric_stat.stat,
+                int(query.metric_stat.period),
+                query.metric_stat.unit,
+            )
+            for query in alarm.metric_data_queries
+            if query.metric_stat is not None
+        ]
+    return [_single_metric(alarm)]
+
+
+def alarm_metric(alarm: Alarm) -> AlarmMetric:
+    """The first metric of an alarm; all have the same period."""
+    return alarm_metrics(alarm)[0]
+
+
+def alarm_expression(alarm: Alarm) -> tuple[str, Expression] | None:
+    """Id and expression of an alarm on metric math."""
+    for query in alarm.metric_data_queries or []:
+        if query.metric_stat is None:
+            return query.id, parse_expression(query.expression or "")
+    return None
+
+
+def _single_metric(alarm: Alarm) -> AlarmMetric:
     return AlarmMetric(
         "m1",
         alarm.namespace,
@@ -117,15 +136,17 @@ def validate_metric_alarm(name: str, parameters: Mapping[str, Any]) -> None:
     `parameters` are the arguments of moto's `put_metric_alarm`.
     """
     queries = parameters.get("metric_data_queries") or []
-    if queries and (len(queries) != 1 or queries[0].metric_stat is None):
-        raise NotEmulated(f"metric math (alarm {name})")
+    stats = [query.metric_stat for query in queries if query.metric_stat is not None]
+    if len(queries) > 1 or len(stats) != len(queries):
+        _validate_math(name, queries)
     if parameters.get("extended_statistic"):
         raise NotEmulated(f"percentile statistics (alarm {name})")
     if parameters.get("threshold_metric_id"):
         raise NotEmulated(f"anomaly detection (alarm {name})")
-    statistic = queries[0].metric_stat.stat if queries else parameters.get("statistic")
-    if statistic not in _STATISTICS:
-        raise NotEmulated(f"statistic {statistic!r} (alarm {name})")
+    statistics = [stat.stat for stat in stats] or [parameters.get("statistic")]
+    for statistic in statistics:
+        if statistic not in _STATISTICS:
+            raise NotEmulated(f"statistic {statistic!r} (alarm {name})")
     if parameters.get("comparison_operator") not in COMPARISONS:
         raise NotEmulated(
             f"comparison operator {parameters.get('comparison_operator')!r} (alarm {name})"
@@ -134,7 +155,7 @@ def validate_metric_alarm(name: str, parameters: Mapping[str, Any]) -> None:
         raise ValidationError(f"Threshold is required (alarm {name})")
     if not queries and not (parameters.get("namespace") and parameters.get("metric_name")):
         raise ValidationError(f"Namespace and MetricName are required (alarm {name})")
-    period = int((queries[0].metric_stat.period if queries else parameters.get("period")) or 0)
+    period = int((stats[0].period if stats else parameters.get("period")) or 0)
     if period not in (10, 20, 30) and (period < 60 or period % 60):
         raise ValidationError(f"Period must be 10, 20, 30 or a multiple of 60 (alarm {name})")
     evaluation_periods = int(parameters.get("evaluation_periods") or 0)
@@ -147,6 +168,22 @@ def validate_metric_alarm(name: str, parameters: Mapping[str, Any]) -> None:
     missing = parameters.get("treat_missing_data")
     if missing and missing not in list(MissingData):
         raise ValidationError(f"TreatMissingData {missing!r} is not supported (alarm {name})")
+
+
+def _validate_math(name: str, queries: Sequence[Any]) -> None:
+    """Refuse metric math beyond one arithmetic expression over metrics of one period."""
+    expressions = [query for query in queries if query.metric_stat is None]
+    stats = {query.id: query.metric_stat for query in queries if query.metric_stat is not None}
+    if len(expressions) != 1 or not stats:
+        raise NotEmulated(f"metric math without exactly one expression over metrics (alarm {name})")
+    try:
+        expression = parse_expression(expressions[0].expression)
+    except InvalidExpression as error:
+        raise NotEmulated(f"metric math: {error} (alarm {name})") from None
+    if expression.metrics != set(stats):
+        raise NotEmulated(f"metric math whose expression uses not each metric (alarm {name})")
+    if len({int(stat.period) for stat in stats.values()}) != 1:
+        raise NotEmulated(f"metric math over different periods (alarm {name})")
 
 
 def validate_composite_alarm(backend: CloudWatchBackend, name: str, rule: str) -> None:
@@ -271,13 +308,36 @@ class AlarmEvaluator:
         self, backend: CloudWatchBackend, alarm: Alarm, now: datetime
     ) -> None:
         metric, condition = alarm_metric(alarm), alarm_condition(alarm)
-        periods = self.datapoints(backend, metric, condition.evaluation_range, now)
+        periods = self._periods(backend, alarm, condition.evaluation_range, now)
         verdict = evaluate(periods, condition)
         if verdict is None or verdict.state.value == alarm.state_value:
             return
         data = _reason_data(verdict, metric, condition, now)
         reason = _reason(verdict, condition, AlarmState(alarm.state_value))
         self.set_state(backend, alarm.name, verdict.state.value, reason, json.dumps(data))
+
+    def _periods(
+        self, backend: CloudWatchBackend, alarm: Alarm, count: int, now: datetime
+    ) -> list[Datapoint | None]:
+        """What the alarm compares in each period: its metric, or its expression's value."""
+        metrics = alarm_metrics(alarm)
+        series = [self.datapoints(backend, metric, count, now) for metric in metrics]
+        math_alarm = alarm_expression(alarm)
+        if math_alarm is None:
+            return series[0]
+        periods: list[Datapoint | None] = []
+        for points in zip(*series, strict=True):
+            known = {
+                metric.query_id: point.value
+                for metric, point in zip(metrics, points, strict=True)
+                if point is not None
+            }
+            value = math_alarm[1].value(known)
+            first = next((point for point in points if point is not None), None)
+            periods.append(
+                None if value is None or first is None else Datapoint(first.timestamp, value, 1.0)
+            )
+        return periods
 
     def datapoints(
         self, backend: CloudWatchBackend, metric: AlarmMetric, count: int, now: datetime
@@ -412,21 +472,27 @@ def _configuration(alarm: Alarm) -> dict[str, Any]:
     described = {"description": alarm.description} if alarm.description else {}
     if alarm.rule is not None:
         return {"alarmRule": alarm.rule, **described}
-    metric = alarm_metric(alarm)
-    query = {
-        "id": metric.query_id,
-        "metricStat": {
-            "metric": {
-                "namespace": metric.namespace,
-                "name": metric.name,
-                "dimensions": dict(metric.dimensions),
+    math_alarm = alarm_expression(alarm)
+    queries: list[dict[str, Any]] = [
+        {
+            "id": metric.query_id,
+            "metricStat": {
+                "metric": {
+                    "namespace": metric.namespace,
+                    "name": metric.name,
+                    "dimensions": dict(metric.dimensions),
+                },
+                "period": metric.period_seconds,
+                "stat": metric.statistic,
             },
-            "period": metric.period_seconds,
-            "stat": metric.statistic,
-        },
-        "returnData": True,
-    }
-    return {"metrics": [query], **described}
+            "returnData": math_alarm is None,
+        }
+        for metric in alarm_metrics(alarm)
+    ]
+    if math_alarm is not None:
+        identifier, expression = math_alarm
+        queries.insert(0, {"id": identifier, "expression": expression.text, "returnData": True})
+    return {"metrics": queries, **described}
 
 
 def _reason_data(

@@ -22,12 +22,14 @@ from moto.apigateway.models import APIGatewayBackend
 from moto.apigateway.responses import APIGatewayResponse
 from moto.awslambda.models import LambdaBackend, LambdaFunction
 from moto.awslambda_simple.models import LambdaSimpleBackend
+from moto.cloudtrail.models import cloudtrail_backends
 from moto.cloudwatch.exceptions import ResourceNotFound
 from moto.cloudwatch.models import Alarm, CloudWatchBackend, cloudwatch_backends
 from moto.cloudwatch.responses import CloudWatchResponse
 from moto.core.errors import COMMON_ERROR_CODES
 from moto.core.models import DEFAULT_ACCOUNT_ID, MockAWS, botocore_stubber
 from moto.core.responses import ActionResult, BaseResponse, EmptyResult
+from moto.ec2.models import ec2_backends
 from moto.events.exceptions import InvalidEventPatternException, ValidationException
 from moto.events.models import EventsBackend, Rule
 from moto.iam import models as iam_models
@@ -481,6 +483,15 @@ def _extend_lambda() -> None:
 # -- logs and topics --------------------------------------------------------------------------------
 
 
+def _is_never_written(backend: LogsBackend, log_group_name: str) -> bool:
+    """Whether only a flow log or a trail writes to this group; neither records anything here."""
+    flow_logs = ec2_backends[backend.account_id][backend.region_name].flow_logs.values()
+    trails = cloudtrail_backends[backend.account_id][backend.region_name].trails.values()
+    return any(log.log_group_name == log_group_name for log in flow_logs) or any(
+        f":log-group:{log_group_name}:" in (trail.cw_log_group_arn or "") for trail in trails
+    )
+
+
 def _extend_logs_and_sns() -> None:
     def put_log_events(
         cloud: RunningCloud,
@@ -535,9 +546,18 @@ def _extend_logs_and_sns() -> None:
         cloud.lambdas.invoke_async(account_id, region, subscription.endpoint, event)
 
     def put_metric_filter(
-        cloud: RunningCloud, original: Original, *args: Any, **kwargs: Any
+        cloud: RunningCloud,
+        original: Original,
+        backend: LogsBackend,
+        filter_name: str,
+        filter_pattern: str,
+        log_group_name: str,
+        metric_transformations: list[Any],
     ) -> None:
-        raise NotEmulated("metric filters of log groups")
+        # Lines are not counted. Where none is ever written there is nothing to count.
+        if not _is_never_written(backend, log_group_name):
+            raise NotEmulated(f"metric filters of log groups ({log_group_name})")
+        original(backend, filter_name, filter_pattern, log_group_name, metric_transformations)
 
     def put_subscription_filter(
         cloud: RunningCloud,

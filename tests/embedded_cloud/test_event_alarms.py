@@ -286,16 +286,78 @@ def test_alarm_that_cannot_be_evaluated_is_refused(
         bench.cloud.client("cloudwatch").put_metric_alarm(**given)
 
 
-def test_metric_math_is_refused(bench: Workbench) -> None:
-    """A metric-math alarm is an error, not an alarm that never fires."""
+def _query(identifier: str, metric: str, period_seconds: int = 60) -> dict[str, Any]:
+    stat = {
+        "Metric": {"Namespace": "N", "MetricName": metric},
+        "Period": period_seconds,
+        "Stat": "Sum",
+    }
+    return {"Id": identifier, "MetricStat": stat, "ReturnData": False}
+
+
+@pytest.mark.parametrize(
+    ("expression", "others"),
+    [
+        ("FILL(a, 0)", [_query("a", "A")]),
+        ("a * b", [_query("a", "A")]),
+        ("a / b", [_query("a", "A"), _query("b", "B", 120)]),
+        ("a +", [_query("a", "A")]),
+        ("2 * 2", []),
+    ],
+)
+def test_metric_math_beyond_arithmetic_is_refused(
+    bench: Workbench, expression: str, others: list[dict[str, Any]]
+) -> None:
+    """A metric-math alarm that could not be evaluated is an error, not an alarm that never fires."""
     with pytest.raises(ClientError, match="metric math"):
         bench.cloud.client("cloudwatch").put_metric_alarm(
             AlarmName=bench.name("alarm"),
-            Metrics=[{"Id": "e1", "Expression": "m1 * 2", "ReturnData": True}],
+            Metrics=[{"Id": "e1", "Expression": expression, "ReturnData": True}, *others],
             EvaluationPeriods=1,
             Threshold=1.0,
             ComparisonOperator="LessThanThreshold",
         )
+
+
+@pytest.mark.parametrize(
+    ("errors", "requests", "state"),
+    [(3, 20, "ALARM"), (1, 20, "OK"), (None, 20, "OK"), (1, 0, "OK")],
+)
+def test_an_alarm_on_a_ratio_compares_the_ratio(
+    bench: Workbench, errors: float | None, requests: float, state: str
+) -> None:
+    """A share of failures over a tenth rings; a period without a ratio counts as the alarm treats missing data."""
+    cloudwatch, namespace = bench.cloud.client("cloudwatch"), bench.name("namespace")
+    alarm = bench.name("alarm")
+    queries = [_query("errors", "Errors"), _query("requests", "Requests")]
+    for query in queries:
+        query["MetricStat"]["Metric"]["Namespace"] = namespace
+    cloudwatch.put_metric_alarm(
+        AlarmName=alarm,
+        Metrics=[
+            {"Id": "rate", "Expression": "100 * errors / requests", "ReturnData": True},
+            *queries,
+        ],
+        EvaluationPeriods=1,
+        Threshold=10.0,
+        ComparisonOperator="GreaterThanThreshold",
+        TreatMissingData="notBreaching",
+    )
+    now = datetime.now(UTC)
+    bench.cloud.alarms.run_due(now)
+    data = [("Errors", errors), ("Requests", requests)]
+    cloudwatch.put_metric_data(
+        Namespace=namespace,
+        MetricData=[
+            {"MetricName": name, "Value": value, "Timestamp": now}
+            for name, value in data
+            if value is not None
+        ],
+    )
+    length = bench.cloud.clock.real_seconds(60)
+    bench.cloud.alarms.run_due(now + timedelta(seconds=length))
+    (described,) = cloudwatch.describe_alarms(AlarmNames=[alarm])["MetricAlarms"]
+    assert described["StateValue"] == state
 
 
 def test_composite_of_unknown_alarms_is_refused(bench: Workbench) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -115,7 +116,7 @@ def test_unknown_attribute_fails_the_stack(cfn: Any) -> None:
     [
         ({"Fn::ImportValue": "elsewhere"}, "Fn::ImportValue"),
         ({"Fn::Transform": {"Name": "AWS::Include"}}, "Fn::Transform"),
-        ("{{resolve:ssm:/a/b}}", "dynamic references"),
+        ("{{resolve:ssm:/a/b}}", "this dynamic reference"),
     ],
 )
 def test_unknown_function_fails_the_stack(cfn: Any, expression: Any, named: str) -> None:
@@ -390,3 +391,69 @@ def test_operations_that_are_not_emulated_are_refused(cfn: Any) -> None:
     ):
         with pytest.raises(ClientError, match="does not emulate CloudFormation's"):
             call()
+
+
+NESTED = "https://nested-templates.s3.us-gov-west-1.amazonaws.com/{}"
+
+
+def nested(cloud: EmbeddedCloud, name: str, **template: Any) -> dict[str, Any]:
+    """A nested stack's declaration; its template is put where the address leads."""
+    s3 = cloud.client("s3")
+    with suppress(s3.exceptions.BucketAlreadyOwnedByYou):
+        s3.create_bucket(
+            Bucket="nested-templates",
+            CreateBucketConfiguration={"LocationConstraint": "us-gov-west-1"},
+        )
+    s3.put_object(Bucket="nested-templates", Key=name, Body=json.dumps(template))
+    return {
+        "Type": "AWS::CloudFormation::Stack",
+        "Properties": {"TemplateURL": NESTED.format(name)},
+    }
+
+
+def test_a_nested_stack_hands_its_outputs_out_and_goes_with_its_parent(
+    cfn: Any, cloud: EmbeddedCloud
+) -> None:
+    """A parent reads a nested stack's outputs; deleted, it takes the nested stack with it."""
+    inner = nested(
+        cloud,
+        "inner",
+        Parameters={"Cidr": {"Type": "String"}},
+        Resources={"V": {**VPC, "Properties": {"CidrBlock": {"Ref": "Cidr"}}}},
+        Outputs={"Id": {"Value": {"Ref": "V"}}},
+    )
+    inner["Properties"]["Parameters"] = {"Cidr": "10.8.0.0/16"}
+    stack = create(
+        cfn, {"In": inner}, Outputs={"Id": {"Value": {"Fn::GetAtt": ["In", "Outputs.Id"]}}}
+    )
+    ec2 = cloud.client("ec2")
+    found = ec2.describe_vpcs(VpcIds=[outputs(stack)["Id"]])["Vpcs"]
+    assert [vpc["CidrBlock"] for vpc in found] == ["10.8.0.0/16"]
+    inner_id = physical_id(cfn, "In")
+    cfn.delete_stack(StackName="s")
+    assert cfn.describe_stacks(StackName=inner_id)["Stacks"][0]["StackStatus"] == "DELETE_COMPLETE"
+
+
+def test_a_nested_stack_that_fails_names_what_failed_inside(cfn: Any, cloud: EmbeddedCloud) -> None:
+    """The parent rolls back and tells which resource of the nested stack it was."""
+    wrong = nested(cloud, "wrong", Resources={"V": {"Type": "AWS::EC2::VPC"}})
+    stack = create(cfn, {"T": TOPIC, "In": wrong})
+    assert stack["StackStatus"] == "ROLLBACK_COMPLETE"
+    assert "failed to create: [V]" in failures(cfn)["In"]
+
+
+def test_a_secrets_value_reaches_the_service_and_no_record(cfn: Any, cloud: EmbeddedCloud) -> None:
+    """A dynamic reference is resolved when the resource is made; the stack's own records keep the reference."""
+    secret = {
+        "Type": "AWS::SecretsManager::Secret",
+        "Properties": {"GenerateSecretString": {"PasswordLength": 20, "ExcludePunctuation": True}},
+    }
+    topic = {
+        **TOPIC,
+        "Properties": {"DisplayName": {"Fn::Sub": "{{resolve:secretsmanager:${S}:SecretString}}"}},
+    }
+    create(cfn, {"S": secret, "T": topic})
+    value = cloud.client("secretsmanager").get_secret_value(SecretId=physical_id(cfn, "S"))
+    made = cloud.client("sns").get_topic_attributes(TopicArn=physical_id(cfn, "T"))
+    assert made["Attributes"]["DisplayName"] == value["SecretString"]
+    assert value["SecretString"] not in repr(cfn.describe_stack_events(StackName="s"))

@@ -65,7 +65,10 @@ def inventory(cloud: EmbeddedCloud) -> dict[str, list[str]]:
             if instance["State"]["Name"] != "terminated"
         ]
         iam = cloud.client("iam", side)
-        found[f"{side} roles"] = [item["RoleName"] for item in iam.list_roles()["Roles"]]
+        # The role with which API Gateway writes logs has become a setting of the account, and stays.
+        setting = cloud.client("apigateway", side).get_account().get("cloudwatchRoleArn")
+        roles = [item for item in iam.list_roles()["Roles"] if item["Arn"] != setting]
+        found[f"{side} roles"] = [item["RoleName"] for item in roles]
         found[f"{side} users"] = [item["UserName"] for item in iam.list_users()["Users"]]
         policies = iam.list_policies(Scope="Local")["Policies"]
         found[f"{side} policies"] = [item["PolicyName"] for item in policies]

@@ -9,7 +9,7 @@ from cfnlint.decode.cfn_yaml import load
 from control_plane.domain.observation import ProbeResult
 from control_plane.functions.canary import NAMESPACE, publish
 
-TEMPLATE = Path(__file__).parent.parent.parent / "infra/templates/govcloud.yaml"
+TEMPLATE = Path(__file__).parent.parent.parent / "infra/templates/govcloud/monitoring.yaml"
 
 
 def seen(answered: int) -> ProbeResult:
@@ -32,13 +32,13 @@ def published(monkeypatch, capsys):
 
 
 def watched() -> list[tuple[str, frozenset[str]]]:
-    """Metric and dimensions of every alarm on the canary's namespace."""
+    """Metric and dimensions of every alarm on what the canary publishes."""
     resources = load(str(TEMPLATE))["Resources"].values()
     alarms = [r["Properties"] for r in resources if r["Type"] == "AWS::CloudWatch::Alarm"]
     return [
         (alarm["MetricName"], frozenset(one["Name"] for one in alarm["Dimensions"]))
         for alarm in alarms
-        if alarm.get("Namespace") == NAMESPACE
+        if alarm.get("Namespace") == NAMESPACE and alarm["MetricName"].startswith("PathProbe")
     ]
 
 

@@ -15,7 +15,7 @@ from infra.local.event_patterns import matches
 from state_machine import picture
 from tests.events.reading import GOLDEN, LINKS, event
 
-TEMPLATE = Path(__file__).parents[2] / "infra" / "templates" / "govcloud.yaml"
+TEMPLATE = Path(__file__).parents[2] / "infra" / "templates" / "govcloud" / "signals.yaml"
 # EventBridge's quota for the text of a pattern.
 MAXIMUM_PATTERN_CHARACTERS = 2048
 
@@ -25,10 +25,14 @@ _KNOWN = {
     "AWS::Region": "us-gov-west-1",
     "AWS::AccountId": "111111111111",
     "LinkId": "bedrock",
-    "VpnConnection1": "vpn-1",
-    "VpnConnection2": "vpn-2",
-    "FunctionRouteTable": "rtb-gov",
-    "TransitGatewayRouteTable": "tgw-rtb-1",
+    "VpnConnection1Id": "vpn-1",
+    "VpnConnection2Id": "vpn-2",
+    "FunctionRouteTableId": "rtb-gov",
+    "TransitGatewayRouteTableId": "tgw-rtb-1",
+    **{
+        f"{name}RoleArn": f"arn:aws-us-gov:iam::111111111111:role/twinspan-bedrock-govcloud-{name}Role-1ABCDEF"
+        for name in ("Apply", "Recover", "RollBack")
+    },
 }
 
 
@@ -41,9 +45,6 @@ def _resolved(value: Any) -> Any:
         return _KNOWN[value["Ref"]]
     if "Fn::Sub" in value:
         return re.sub(r"\$\{([\w:]+)\}", lambda found: _KNOWN[found[1]], value["Fn::Sub"])
-    if "Fn::GetAtt" in value:
-        role = f"twinspan-bedrock-govcloud-{value['Fn::GetAtt'][0]}-1ABCDEF"
-        return f"arn:aws-us-gov:iam::111111111111:role/{role}"
     return {key: _resolved(item) for key, item in value.items()}
 
 

@@ -25,13 +25,28 @@ from infra.local.cloudformation.errors import (
     UnsupportedByEmbeddedCloud,
 )
 from infra.local.cloudformation.resource_type import Registry
+from infra.local.cloudformation.types_api import API_TYPES
 from infra.local.cloudformation.types_compute import COMPUTE_TYPES
 from infra.local.cloudformation.types_data import DATA_TYPES
+from infra.local.cloudformation.types_edge import EDGE_TYPES
 from infra.local.cloudformation.types_identity import IDENTITY_TYPES
 from infra.local.cloudformation.types_network import NETWORK_TYPES
+from infra.local.cloudformation.types_security import SECURITY_TYPES
+from infra.local.cloudformation.types_stack import STACK_TYPES
 from infra.local.sides import SIDES
 
-RESOURCE_TYPES = Registry((*NETWORK_TYPES, *IDENTITY_TYPES, *DATA_TYPES, *COMPUTE_TYPES))
+RESOURCE_TYPES = Registry(
+    (
+        *NETWORK_TYPES,
+        *SECURITY_TYPES,
+        *IDENTITY_TYPES,
+        *DATA_TYPES,
+        *COMPUTE_TYPES,
+        *API_TYPES,
+        *EDGE_TYPES,
+        *STACK_TYPES,
+    )
+)
 
 
 # Service models are read once per session, and EC2's takes long to read.

@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
@@ -25,8 +25,16 @@ from moto.core.responses import ActionResult, EmptyResult
 
 from infra.local.cloudformation.errors import CloudFormationProblem
 from infra.local.cloudformation.resource_type import Registry
-from infra.local.cloudformation.stack import Change, ClientFactory, Stack, StackEngine
+from infra.local.cloudformation.stack import (
+    STACK_TYPE,
+    Change,
+    ChangeAction,
+    ClientFactory,
+    Stack,
+    StackEngine,
+)
 from infra.local.cloudformation.template import Template
+from infra.local.cloudformation.types_stack import text
 from infra.local.errors import NotEmulated, PatchPointMissing
 
 _SHELF = "_twinspan_stacks"
@@ -374,6 +382,8 @@ class _Answers:
             if _tags(self):
                 stack.tags = _tags(self)
             stack.capabilities = tuple(self._get_param("Capabilities", []))
+            if str(self._get_param("IncludeNestedStacks")).lower() == "true":
+                changes = _with_nested(self, stack, template, given, changes)
             empty = not changes and template.outputs == stack.template.outputs
             where = stack.stack_id.rpartition(":stack/")[0]
             change_set = ChangeSet(
@@ -403,6 +413,7 @@ class _Answers:
                     "LogicalResourceId": change.logical_id,
                     "PhysicalResourceId": change.physical_id,
                     "ResourceType": change.type_name,
+                    "ChangeSetId": change.change_set_id,
                     "Scope": ["Properties"] if change.properties else [],
                     "Details": [
                         {"Target": {"Attribute": "Properties", "Name": name}}
@@ -435,8 +446,11 @@ class _Answers:
             _idle(stack)
             change_set.execution_status = "EXECUTE_COMPLETE"
             # Worked out against a state that is about to go.
+            nested = _nested_in(shelf, change_set)
             shelf.change_sets = [
-                item for item in shelf.change_sets if item.stack is not stack or item is change_set
+                item
+                for item in shelf.change_sets
+                if item is change_set or (item.stack is not stack and item not in nested)
             ]
         if stack.status == "REVIEW_IN_PROGRESS":
             stack.template, stack.given_parameters = change_set.template, change_set.parameters
@@ -451,8 +465,66 @@ class _Answers:
             change_set = shelf.change_set(
                 self._get_param("ChangeSetName"), self._get_param("StackName")
             )
-            shelf.change_sets.remove(change_set)
+            for item in (change_set, *_nested_in(shelf, change_set)):
+                shelf.change_sets.remove(item)
         return EmptyResult()
+
+
+def _with_nested(
+    response: Any,
+    stack: Stack,
+    template: Template,
+    given: Mapping[str, str],
+    changes: list[Change],
+) -> list[Change]:
+    """The changes, those of nested stacks with a change set of their own.
+
+    A nested stack that would not change is left out, as AWS leaves it out.
+    """
+    shelf = _shelf(response)
+    nested = shelf.engine.nested(stack, template, given)
+    detailed: list[Change] = []
+    for change in changes:
+        if change.type_name != STACK_TYPE or change.logical_id not in nested:
+            detailed.append(change)
+            continue
+        properties = nested[change.logical_id]
+        inner_template = Template.parse(response._get_stack_from_s3_url(properties["TemplateURL"]))
+        inner_given = {key: text(item) for key, item in properties.get("Parameters", {}).items()}
+        inner = shelf.live(change.physical_id or "") or shelf.engine.new_stack(
+            f"{stack.name}-{change.logical_id}", inner_template, inner_given
+        )
+        inner_changes = _with_nested(
+            response,
+            inner,
+            inner_template,
+            inner_given,
+            shelf.engine.changes(inner, inner_template, inner_given),
+        )
+        if not inner_changes and change.action is ChangeAction.MODIFY:
+            continue
+        where = inner.stack_id.rpartition(":stack/")[0]
+        name = f"{stack.name}-{change.logical_id}-{uuid.uuid4().hex[:8]}"
+        change_set = ChangeSet(
+            name=name,
+            change_set_id=f"{where}:changeSet/{name}/{uuid.uuid4()}",
+            stack=inner,
+            template=inner_template,
+            parameters=inner_given,
+            changes=inner_changes,
+            status="CREATE_COMPLETE",
+            execution_status="UNAVAILABLE",  # the root's is the one to carry out
+        )
+        shelf.change_sets.append(change_set)
+        detailed.append(replace(change, change_set_id=change_set.change_set_id))
+    return detailed
+
+
+def _nested_in(shelf: _Shelf, change_set: ChangeSet) -> list[ChangeSet]:
+    """The change sets of stacks nested in this one's, at any depth."""
+    wanted = {change.change_set_id for change in change_set.changes if change.change_set_id}
+    direct = [item for item in shelf.change_sets if item.change_set_id in wanted]
+    return [*direct, *(deeper for item in direct for deeper in _nested_in(shelf, item))]
 
 
 def _summary(change_set: ChangeSet) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 CloudFormationProblem
 ├── TemplateProblem              the template or a parameter is wrong, in AWS's eyes too
+├── NestedStackFailed            a stack inside the stack did not come about
 └── UnsupportedByEmbeddedCloud   right for AWS, but not emulated here: refused, never ignored
 """
 
@@ -28,3 +29,11 @@ class UnsupportedByEmbeddedCloud(CloudFormationProblem):
         self.where = where
         self.what = what
         super().__init__(f"{where}: the embedded cloud does not emulate {what}")
+
+
+class NestedStackFailed(CloudFormationProblem):
+    """A nested stack did not come to the state that its parent wanted; its own events say why."""
+
+    def __init__(self, stack_id: str, reason: str) -> None:
+        self.stack_id = stack_id
+        super().__init__(reason)

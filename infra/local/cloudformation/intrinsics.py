@@ -17,7 +17,6 @@ from infra.local.cloudformation.errors import TemplateProblem, UnsupportedByEmbe
 from infra.local.cloudformation.template import Template
 
 _IN_SUB = re.compile(r"\$\{([^}]*)\}")
-_DYNAMIC_REFERENCE = re.compile(r"\{\{resolve:")
 
 
 class _NoValue:
@@ -121,8 +120,6 @@ class Resolver:
             return {key: item for key, item in filled.items() if item is not NO_VALUE}
         if isinstance(value, Sequence) and not isinstance(value, str):
             return [item for item in map(self.resolve, value) if item is not NO_VALUE]
-        if isinstance(value, str) and _DYNAMIC_REFERENCE.search(value):
-            raise UnsupportedByEmbeddedCloud(value, "dynamic references")
         return value
 
     def _ref(self, name: str) -> Any:

@@ -5,8 +5,7 @@ a failed creation deletes what it made (`ROLLBACK_COMPLETE`), a failed update re
 before (`UPDATE_ROLLBACK_COMPLETE`), and the events say which resource failed and why. A resource whose
 properties did not change is not touched.
 
-Not guaranteed: stack policies, drift detection, imports, exports, nested stacks and stack sets are
-refused. Resources are made one after another, where AWS makes independent ones at the same time.
+Not guaranteed: stack policies, drift detection, imports, exports and stack sets are refused. Resources are made one after another, where AWS makes independent ones at the same time.
 """
 
 from __future__ import annotations
@@ -20,8 +19,10 @@ from typing import Any, NoReturn
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from infra.local.cloudformation.dynamic_references import reveal
 from infra.local.cloudformation.errors import (
     CloudFormationProblem,
+    NestedStackFailed,
     TemplateProblem,
     UnsupportedByEmbeddedCloud,
 )
@@ -37,7 +38,7 @@ from infra.local.cloudformation.template import ResourceDeclaration, Template
 
 # (service, account id, region) → boto3 client
 ClientFactory = Callable[[str, str, str], Any]
-_STACK_TYPE = "AWS::CloudFormation::Stack"
+STACK_TYPE = "AWS::CloudFormation::Stack"
 _REFUSALS = (CloudFormationProblem, ClientError, BotoCoreError)
 
 
@@ -58,6 +59,7 @@ class Change:
     type_name: str
     physical_id: str | None = None
     properties: tuple[str, ...] = ()
+    change_set_id: str | None = None  # of a nested stack, when asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,7 @@ class Stack:
     def enter(self, status: str, reason: str | None = None) -> None:
         """Change the stack's status and record it."""
         self.status, self.status_reason = status, reason
-        self.events.append(StackEvent(self.name, self.stack_id, _STACK_TYPE, status, reason))
+        self.events.append(StackEvent(self.name, self.stack_id, STACK_TYPE, status, reason))
 
     def record(
         self,
@@ -224,6 +226,17 @@ class StackEngine:
         ]
         return changes
 
+    def nested(
+        self, stack: Stack, template: Template, parameters: Mapping[str, str]
+    ) -> dict[str, dict[str, Any]]:
+        """Properties, as far as they are known, of the stacks nested in a template, by logical id."""
+        resolver = self._resolver(stack, template, parameters, planning=True)
+        return {
+            declaration.logical_id: _resolved(resolver, declaration)
+            for declaration in _in_order(template, resolver)
+            if declaration.type_name == STACK_TYPE
+        }
+
     def _apply(self, stack: Stack, template: Template, parameters: Mapping[str, str]) -> None:
         resolver = self._resolver(stack, template, parameters)
         ordered = _in_order(template, resolver)
@@ -270,12 +283,15 @@ class StackEngine:
             existing = None
             if current is not None and same_type:
                 existing = resource_type.update(
-                    surroundings, current.existing, current.properties, properties
+                    surroundings,
+                    current.existing,
+                    reveal(surroundings, current.properties),
+                    reveal(surroundings, properties),
                 )
             replaced = None
             if existing is None:
                 replaced = current
-                existing = resource_type.create(surroundings, properties)
+                existing = resource_type.create(surroundings, reveal(surroundings, properties))
         except _REFUSALS as error:
             self._fail(stack, declaration, physical_id, f"{status}_FAILED", error)
         stack.resources[name] = StackResource(
@@ -331,6 +347,8 @@ class StackEngine:
         error: Exception,
     ) -> NoReturn:
         reason = reason_of(error)
+        if isinstance(error, NestedStackFailed):
+            physical_id = error.stack_id
         stack.record(declaration, physical_id, status, reason)
         raise ResourceFailed(declaration.logical_id, reason) from error
 

@@ -1,4 +1,4 @@
-"""Resource types that run or call code: Lambda, Step Functions, API Gateway, EventBridge, alarms.
+"""Resource types that run or call code: Lambda, Step Functions, EventBridge, alarms.
 
 Not guaranteed: functions run in worker processes on this machine, so where they would run in AWS (VPC,
 architecture, runtime version) changes nothing here.
@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from infra.local.cloudformation.errors import TemplateProblem, UnsupportedByEmbeddedCloud
+from infra.local.cloudformation.errors import TemplateProblem
 from infra.local.cloudformation.resource_type import (
     ApiType,
     Existing,
@@ -183,106 +183,20 @@ class _Alarm(ApiType):
         aws.call("cloudwatch", "delete_alarms", AlarmNames=[existing.physical_id])
 
 
-class _RestApi(ApiType):
-    def create(self, aws: Surroundings, properties: Properties) -> Existing:
-        made = super().create(aws, properties)
-        # The root resource is an answer of its own: create_rest_api does not always tell it.
-        found = aws.call("apigateway", "get_resources", restApiId=made.physical_id)["items"]
-        root = next(item["id"] for item in found if item["path"] == "/")
-        return Existing(made.physical_id, {"RestApiId": made.physical_id, "RootResourceId": root})
-
-
-class _Method(ResourceType):
-    name = "AWS::ApiGateway::Method"
-    properties = frozenset(
-        {
-            "ApiKeyRequired",
-            "AuthorizationType",
-            "HttpMethod",
-            "Integration",
-            "ResourceId",
-            "RestApiId",
-        }
-    )
-    required = frozenset({"HttpMethod", "ResourceId", "RestApiId"})
-    no_effect: Mapping[str, str] = {}
-    _INTEGRATION: Mapping[str, str] = {
-        "IntegrationHttpMethod": "integrationHttpMethod",
-        "TimeoutInMillis": "timeoutInMillis",
-        "Type": "type",
-        "Uri": "uri",
-    }
-
-    def create(self, aws: Surroundings, properties: Properties) -> Existing:
-        place = {name: properties[name] for name in ("RestApiId", "ResourceId", "HttpMethod")}
-        method = {
-            "AuthorizationType": properties.get("AuthorizationType", "NONE"),
-            "ApiKeyRequired": properties.get("ApiKeyRequired", False),
-        }
-        aws.shaped_call("apigateway", "put_method", {**place, **method})
-        integration = {}
-        for name, value in properties.get("Integration", {}).items():
-            if name not in self._INTEGRATION:
-                where = f"Resources.{aws.logical_id}.Properties.Integration.{name}"
-                raise UnsupportedByEmbeddedCloud(where, "this property")
-            integration[self._INTEGRATION[name]] = value
-        if integration:
-            aws.shaped_call("apigateway", "put_integration", {**place, **integration})
-        return Existing("-".join((*map(str, place.values()),)))
-
+class _Dashboard(ApiType):
     def delete(self, aws: Surroundings, existing: Existing, properties: Properties) -> None:
-        place = {name: properties[name] for name in ("RestApiId", "ResourceId", "HttpMethod")}
-        aws.shaped_call("apigateway", "delete_method", place)
+        aws.call("cloudwatch", "delete_dashboards", DashboardNames=[existing.physical_id])
 
 
-class _Stage(ApiType):
-    _FLAGS: Mapping[str, str] = {
-        "MetricsEnabled": "metrics/enabled",
-        "DataTraceEnabled": "logging/dataTrace",
-        "LoggingLevel": "logging/loglevel",
-        "ThrottlingBurstLimit": "throttling/burstLimit",
-        "ThrottlingRateLimit": "throttling/rateLimit",
-    }
-
-    def after_create(self, aws: Surroundings, existing: Existing, properties: Properties) -> None:
-        operations = []
-        for setting in properties.get("MethodSettings", []):
-            prefix = "/{}/{}".format(
-                setting["ResourcePath"].replace("/", "~1"), setting["HttpMethod"]
-            ).replace("/~1*/", "/*/")
-            for name, value in setting.items():
-                if name in ("ResourcePath", "HttpMethod"):
-                    continue
-                if name not in self._FLAGS:
-                    where = f"Resources.{aws.logical_id}.Properties.MethodSettings.{name}"
-                    raise UnsupportedByEmbeddedCloud(where, "this property")
-                text = json.dumps(value) if isinstance(value, bool) else str(value)
-                operations.append(
-                    {"op": "replace", "path": f"{prefix}/{self._FLAGS[name]}", "value": text}
-                )
-        if operations:
-            aws.call(
-                "apigateway",
-                "update_stage",
-                restApiId=properties["RestApiId"],
-                stageName=existing.physical_id,
-                patchOperations=operations,
-            )
-
+class _Alias(ApiType):
     def update(
         self, aws: Surroundings, existing: Existing, old: Properties, new: Properties
     ) -> Existing | None:
         changed = {name for name in self.properties if old.get(name) != new.get(name)}
-        if changed != {"DeploymentId"}:
+        if changed - {"Description", "FunctionVersion"}:
             return None
-        aws.call(
-            "apigateway",
-            "update_stage",
-            restApiId=new["RestApiId"],
-            stageName=existing.physical_id,
-            patchOperations=[
-                {"op": "replace", "path": "/deploymentId", "value": new["DeploymentId"]}
-            ],
+        aws.shaped_call(
+            "lambda", "update_alias", {name: new[name] for name in self.properties if name in new}
         )
         return existing
 
@@ -366,6 +280,7 @@ COMPUTE_TYPES: tuple[ResourceType, ...] = (
                 "Dimensions",
                 "EvaluationPeriods",
                 "MetricName",
+                "Metrics",
                 "Namespace",
                 "OKActions",
                 "Period",
@@ -383,70 +298,66 @@ COMPUTE_TYPES: tuple[ResourceType, ...] = (
         delete_call="delete_alarms",
         delete_by={},
     ),
-    _RestApi(
-        name="AWS::ApiGateway::RestApi",
-        service="apigateway",
-        create_call="create_rest_api",
-        ref="id",
+    _Alarm(
+        name="AWS::CloudWatch::CompositeAlarm",
+        service="cloudwatch",
+        create_call="put_composite_alarm",
+        ref="AlarmName",
         properties=frozenset(
             {
-                "Description",
-                "DisableExecuteApiEndpoint",
-                "EndpointConfiguration",
-                "Name",
-                "Policy",
+                "ActionsEnabled",
+                "AlarmActions",
+                "AlarmDescription",
+                "AlarmName",
+                "AlarmRule",
+                "OKActions",
                 "Tags",
             }
         ),
-        required=frozenset({"Name"}),
-        tags=tag_map("tags"),
-        delete_call="delete_rest_api",
-        delete_by={"restApiId": "@ref"},
+        required=frozenset({"AlarmRule"}),
+        tags=tag_list(),
+        name_property="AlarmName",
+        longest_name=255,
+        upsert=True,
+        delete_call="delete_alarms",
+        delete_by={},
+    ),
+    _Dashboard(
+        name="AWS::CloudWatch::Dashboard",
+        service="cloudwatch",
+        create_call="put_dashboard",
+        ref="=DashboardName",
+        properties=frozenset({"DashboardBody", "DashboardName"}),
+        required=frozenset({"DashboardBody"}),
+        name_property="DashboardName",
+        longest_name=255,
+        upsert=True,
+        delete_call="delete_dashboards",
+        delete_by={},
     ),
     ApiType(
-        name="AWS::ApiGateway::Resource",
-        service="apigateway",
-        create_call="create_resource",
-        ref="id",
-        attributes={"ResourceId": "id"},
-        properties=frozenset({"ParentId", "PathPart", "RestApiId"}),
-        required=frozenset({"ParentId", "PathPart", "RestApiId"}),
-        delete_call="delete_resource",
-        delete_by={"resourceId": "@ref", "restApiId": "=RestApiId"},
+        name="AWS::Lambda::Version",
+        service="lambda",
+        create_call="publish_version",
+        ref="FunctionArn",
+        attributes={"FunctionArn": "FunctionArn", "Version": "Version"},
+        properties=frozenset({"Description", "FunctionName"}),
+        required=frozenset({"FunctionName"}),
+        delete_call="delete_function",
+        delete_by={"FunctionName": "=FunctionName", "Qualifier": "Version"},
     ),
-    _Method(),
-    ApiType(
-        name="AWS::ApiGateway::Deployment",
-        service="apigateway",
-        create_call="create_deployment",
-        ref="id",
-        attributes={"DeploymentId": "id"},
-        properties=frozenset({"Description", "RestApiId"}),
-        required=frozenset({"RestApiId"}),
-        delete_call="delete_deployment",
-        delete_by={"deploymentId": "@ref", "restApiId": "=RestApiId"},
-    ),
-    _Stage(
-        name="AWS::ApiGateway::Stage",
-        service="apigateway",
-        create_call="create_stage",
-        ref="stageName",
-        properties=frozenset(
-            {
-                "DeploymentId",
-                "Description",
-                "MethodSettings",
-                "RestApiId",
-                "StageName",
-                "Tags",
-                "TracingEnabled",
-            }
-        ),
-        required=frozenset({"RestApiId"}),
-        tags=tag_map("tags"),
-        afterwards=frozenset({"MethodSettings"}),
-        name_property="StageName",
-        delete_call="delete_stage",
-        delete_by={"restApiId": "=RestApiId", "stageName": "@ref"},
+    _Alias(
+        name="AWS::Lambda::Alias",
+        service="lambda",
+        create_call="create_alias",
+        ref="AliasArn",
+        attributes={"AliasArn": "AliasArn"},
+        properties=frozenset({"Description", "FunctionName", "FunctionVersion", "Name"}),
+        no_effect={
+            "ProvisionedConcurrencyConfig": "a worker process is kept for each function anyway"
+        },
+        required=frozenset({"FunctionName", "FunctionVersion", "Name"}),
+        delete_call="delete_alias",
+        delete_by={"FunctionName": "=FunctionName", "Name": "=Name"},
     ),
 )

@@ -193,6 +193,7 @@ class _Queue(ResourceType):
     name = "AWS::SQS::Queue"
     _ATTRIBUTES = (
         "DelaySeconds",
+        "KmsDataKeyReusePeriodSeconds",
         "KmsMasterKeyId",
         "MaximumMessageSize",
         "MessageRetentionPeriod",
@@ -297,13 +298,15 @@ class _TopicPolicy(ResourceType):
 
 class _LogGroup(ResourceType):
     name = "AWS::Logs::LogGroup"
-    properties = frozenset({"LogGroupName", "RetentionInDays", "Tags"})
+    properties = frozenset({"KmsKeyId", "LogGroupName", "RetentionInDays", "Tags"})
     required: frozenset[str] = frozenset()
     no_effect: Mapping[str, str] = {}
 
     def create(self, aws: Surroundings, properties: Properties) -> Existing:
         name = properties.get("LogGroupName") or aws.generated_name()
         parameters: dict[str, Any] = {"logGroupName": name}
+        if "KmsKeyId" in properties:
+            parameters["kmsKeyId"] = properties["KmsKeyId"]
         if properties.get("Tags"):
             parameters |= tag_map("tags")(properties["Tags"])
         aws.shaped_call("logs", "create_log_group", parameters)
@@ -327,7 +330,7 @@ class _LogGroup(ResourceType):
     def update(
         self, aws: Surroundings, existing: Existing, old: Properties, new: Properties
     ) -> Existing | None:
-        if any(old.get(name) != new.get(name) for name in ("LogGroupName", "Tags")):
+        if any(old.get(name) != new.get(name) for name in ("KmsKeyId", "LogGroupName", "Tags")):
             return None
         self._retain(aws, existing, new)
         return existing
@@ -396,6 +399,22 @@ DATA_TYPES: tuple[ResourceType, ...] = (
         longest_name=512,
         upsert=True,
         delete_call="delete_subscription_filter",
+        delete_by={"logGroupName": "=LogGroupName", "filterName": "@ref"},
+    ),
+    # Stored and shown; lines are not counted, so an alarm on such a metric has no data.
+    ApiType(
+        name="AWS::Logs::MetricFilter",
+        service="logs",
+        create_call="put_metric_filter",
+        ref="=FilterName",
+        properties=frozenset(
+            {"FilterName", "FilterPattern", "LogGroupName", "MetricTransformations"}
+        ),
+        required=frozenset({"FilterPattern", "LogGroupName", "MetricTransformations"}),
+        name_property="FilterName",
+        longest_name=512,
+        upsert=True,
+        delete_call="delete_metric_filter",
         delete_by={"logGroupName": "=LogGroupName", "filterName": "@ref"},
     ),
     ApiType(
