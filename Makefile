@@ -6,10 +6,11 @@ SCENARIO ?= tunnel-down
 VENVS := .venv
 DEMO := $(VENVS)/demo
 DEV := $(VENVS)/development
+TEMPLATE_LINT := $(VENVS)/template-lint
 PIP_FLAGS := --quiet --disable-pip-version-check --require-hashes --only-binary :all:
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test prove check format bench lock clean
+.PHONY: help demo up test prove check templates format bench lock clean
 
 help: ## what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -23,7 +24,7 @@ up: $(DEMO)/ready ## keep the embedded cloud running until Ctrl-C
 test: $(DEV)/ready ## the whole test suite
 	@$(DEV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-prove: $(DEV)/ready ## the long proofs: every step x every failure
+prove: $(DEV)/ready templates ## the long proofs: every step x every failure
 	@$(DEV)/bin/python -m pytest -m proof -n 2 --dist load
 
 check: $(DEV)/ready ## lint, types, import contracts
@@ -32,6 +33,11 @@ check: $(DEV)/ready ## lint, types, import contracts
 	@$(DEV)/bin/mypy
 	@$(DEV)/bin/lint-imports --no-logo
 	@$(DEV)/bin/cfn-lint infra/templates/*.yaml infra/templates/*/*.yaml
+
+templates: $(DEV)/ready $(TEMPLATE_LINT)/ready ## checkov over the templates, parliament over the policies that they render
+	@$(TEMPLATE_LINT)/bin/checkov -d infra/templates --config-file infra/linting/checkov.yaml
+	@rm -rf .build/policies && $(DEV)/bin/python -m infra.permissions .build/policies
+	@$(TEMPLATE_LINT)/bin/python infra/linting/policies.py .build/policies
 
 format: $(DEV)/ready ## put the code in order
 	@$(DEV)/bin/ruff check --fix .
@@ -45,12 +51,15 @@ lock: $(DEV)/ready ## pin the requirements anew
 	@set -e; for pair in embedded-cloud:"--extra embedded-cloud" development:"--extra embedded-cloud --extra dev"; do \
 	  $(VENVS)/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade \
 	    --no-emit-index-url --no-annotate --no-header pyproject.toml $${pair#*:} -o requirements/$${pair%%:*}.txt; done
+	@$(VENVS)/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade \
+	  --no-emit-index-url --no-annotate --no-header requirements/template-lint.in -o requirements/template-lint.txt
 
 clean: ## remove environments and build output
 	@rm -rf $(VENVS) .build .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
 $(DEMO)/ready: requirements/embedded-cloud.txt
 $(DEV)/ready: requirements/development.txt
+$(TEMPLATE_LINT)/ready: requirements/template-lint.txt
 
 $(VENVS)/%/ready:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Twinspan needs Python 3.11 or newer; set PYTHON=…")'

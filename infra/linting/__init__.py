@@ -1,0 +1,1 @@
+"""What the linters of templates and policies are told, and why."""
