@@ -18,7 +18,6 @@ step's answer and the name in the journal are all `type(error).__name__`.
         │   ├── InvalidEvent
         │   ├── InvalidIntent
         │   └── InvalidStepInput
-        ├── UnsupportedIntent     the workflow does not perform what the intent asks for
         ├── UnknownLink           no topology is stored for this link
         ├── UnknownGeneration     the journal holds no such generation
         ├── AwsRefused            AWS refused the call: permissions, or a resource that is not there
@@ -112,6 +111,9 @@ class InvalidPublishedConfig(InvalidDocument):
 
     document = "routing config"
 
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(field, f"{reason} (twinspan restore puts back what was published last)")
+
 
 class InvalidEvent(InvalidDocument):
     """The execution's input is neither an intent nor an event that has a reader."""
@@ -129,14 +131,6 @@ class InvalidStepInput(InvalidDocument):
     """A document between two states does not fit its contract."""
 
     document = "step input"
-
-
-class UnsupportedIntent(PermanentError):
-    """The intent is well-formed, and the remediation workflow does not perform its kind."""
-
-    def __init__(self, intent: str, performed: list[str]) -> None:
-        super().__init__(f"intent: {intent} is not performed (only {', '.join(performed)})")
-        self.intent, self.performed = intent, performed
 
 
 class UnknownLink(PermanentError):

@@ -10,11 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from control_plane.adapters.alarms import Alarms
 from control_plane.adapters.aws import AwsSession
 from control_plane.adapters.dynamodb import EvidenceStore, Journal, LeaseStore, LinkState
 from control_plane.adapters.ec2 import Routes
 from control_plane.adapters.events import EventBus
 from control_plane.adapters.first_times import FirstTimes
+from control_plane.adapters.generations import Generations
 from control_plane.adapters.notify import Notifier
 from control_plane.adapters.probe import Prober
 from control_plane.adapters.proxy import ProxyCaller
@@ -34,11 +36,13 @@ class Control:
     leases: LeaseStore
     journal: Journal
     first_times: FirstTimes
+    generations: Generations
     state: LinkState
     evidence: EvidenceStore
     notifier: Notifier
     events: EventBus
     proxy: ProxyCaller
+    alarms: Alarms
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Control:
@@ -52,11 +56,13 @@ class Control:
             leases=LeaseStore(session, table),
             journal=Journal(session, table),
             first_times=FirstTimes(session, table),
+            generations=Generations(session, table),
             state=LinkState(session, table),
             evidence=EvidenceStore(session, table, settings.evidence_bucket),
             notifier=Notifier(session, settings.notify_topic_arn),
             events=EventBus(session),
             proxy=ProxyCaller(session, settings.proxy_function),
+            alarms=Alarms(session),
         )
 
     def now(self) -> datetime:

@@ -153,10 +153,11 @@ class ApprovalRequest(Document):
 
 
 class NeedsOperator(Held):
-    """A rollback that failed."""
+    """A rollback that failed; a plan that an earlier run left open is not beside it, and is looked up."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
+    plan: dict[str, Any] | None = None
     error: Caught
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -38,12 +39,16 @@ def _milliseconds(moment: datetime) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to act on a link until `expires_at`; `token` grows with each lease ever given."""
+    """The right to act on a link until `expires_at`; `token` grows with each lease ever given.
+
+    `trouble` is what was left with earlier holders and never taken up.
+    """
 
     link_id: str
     holder: str
     token: int
     expires_at: datetime
+    trouble: str | None = None
 
 
 class LeaseStore:
@@ -89,13 +94,19 @@ class LeaseStore:
                 raise
         values = _values(answer["Attributes"])
         expires_at = datetime.fromtimestamp(expires_ms / 1000, UTC)
-        return Lease(link_id, holder, int(values["token"]), expires_at)
+        return Lease(link_id, holder, int(values["token"]), expires_at, values.get("trouble"))
 
-    def leave_signal(self, link_id: str) -> bool:
-        """Tell the holder that another signal came; False when nobody holds the lease any more."""
-        return self._conditional(
-            link_id, "SET signal_pending = :yes", "attribute_exists(holder)", {":yes": True}
-        )
+    def leave_signal(self, link_id: str, trouble: str | None = None) -> bool:
+        """Tell the holder that another signal came; False when nobody holds the lease any more.
+
+        `trouble` says what the signal told of, if it did; only the newest is kept.
+        """
+        update = "SET signal_pending = :yes"
+        values: dict[str, Any] = {":yes": True}
+        if trouble is not None:
+            update += ", trouble = :trouble"
+            values[":trouble"] = trouble
+        return self._conditional(link_id, update, "attribute_exists(holder)", values)
 
     def renew(self, lease: Lease, seconds: int, now: datetime) -> Lease:
         """Prove that the lease is still ours, and lengthen it.
@@ -130,6 +141,8 @@ class LeaseStore:
             condition += " AND attribute_not_exists(signal_pending)"
         values = {":me": lease.holder, ":token": lease.token}
         remove = "REMOVE holder, expires_ms, signal_pending, kept_because"
+        if not even_if_pending:
+            remove += ", trouble"
         if self._conditional(lease.link_id, remove, condition, values):
             return True
         current = self.current(lease.link_id)
@@ -138,8 +151,8 @@ class LeaseStore:
         )
         return not still_ours
 
-    def take_pending(self, lease: Lease) -> None:
-        """Clear the pending mark, before observing again.
+    def take_pending(self, lease: Lease) -> str | None:
+        """Clear the pending mark, before observing again; returns the trouble that was left with it.
 
         Raises:
             LeaseLost: the lease is no longer ours.
@@ -152,6 +165,9 @@ class LeaseStore:
         )
         if not held:
             raise LeaseLost(lease.link_id, lease.token)
+        # Read afterwards: what is left from here on is pending again, and found by the next release.
+        trouble = self.current(lease.link_id).get("trouble")
+        return str(trouble) if trouble is not None else None
 
     def keep(self, lease: Lease, reason: str) -> None:
         """Hold the lease without end: nothing acts on this link until an operator resolves it."""
@@ -259,6 +275,22 @@ class Journal:
                     if limit is not None and len(found) >= limit:
                         return found
         return found
+
+    def of_kind(self, link_id: str, kind: EntryKind) -> Iterator[Entry]:
+        """Entries of one kind, newest first; pages are fetched only as far as they are asked for."""
+        pages = self._db.get_paginator("query").paginate(
+            TableName=self._table,
+            KeyConditionExpression="pk = :pk",
+            FilterExpression="#kind = :kind",
+            ExpressionAttributeNames={"#kind": "kind"},
+            ExpressionAttributeValues=_item({":pk": f"JOURNAL#{link_id}", ":kind": str(kind)}),
+            ScanIndexForward=False,
+            ConsistentRead=True,
+        )
+        with calling("dynamodb:Query"):
+            for page in pages:
+                for item in page["Items"]:
+                    yield _entry(_values(item))[0]
 
     def _try_append(self, entry: Entry, sequence: int, previous: str) -> bool:
         head = _item({"sequence": entry.sequence, "hash": entry.hash}) | self._head_key(

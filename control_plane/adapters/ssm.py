@@ -1,10 +1,10 @@
 """A link's three documents in Parameter Store: topology, policy, published routing config.
 
-SSM has no compare-and-swap. `publish` is safe because only the holder of the link's lease calls it, and it
-re-reads the generation just before writing. What remains is the time between that read and the write, in
-which a lease can expire: the generation written then is one that a newer holder may write as well, and
-both are kept by SSM as versions. A proxy never adopts an older generation, and of two equal ones keeps
-the first that it saw until a newer one comes; the next sweep publishes that newer one.
+SSM has no compare-and-swap. `publish` is safe because only the holder of the link's lease calls it, under a
+generation that was claimed for it (`generations`), and it re-reads what is published just before writing. What
+remains is the time between that read and the write, in which a lease can expire and a newer holder publish:
+the older generation then lies over the newer one, which both are kept by SSM as versions. A proxy that saw the
+newer one never adopts the older; `twinspan restore` puts the newest back under a number above both.
 """
 
 from __future__ import annotations
@@ -63,13 +63,25 @@ class LinkDocuments:
             field, _, reason = str(error).partition(": ")
             raise InvalidPublishedConfig(field, reason) from None
 
-    def publish(self, config: RoutingConfig, expected_generation: int) -> None:
-        """Write the next generation.
+    def publish(
+        self,
+        config: RoutingConfig,
+        expected_generation: int,
+        *,
+        replace_unreadable: bool = False,
+    ) -> None:
+        """Write the next generation; 0 is expected where nothing is published.
 
         Raises:
             StaleGeneration: what is published is not `expected_generation`.
+            InvalidPublishedConfig: what is there is no routing config, and was not to be replaced.
         """
-        current = self.routing_config(config.link_id)
+        try:
+            current = self.routing_config(config.link_id)
+        except InvalidPublishedConfig:
+            if not replace_unreadable:
+                raise
+            current = None
         found = current.generation if current else 0
         if found != expected_generation:
             raise StaleGeneration(config.link_id, expected_generation, found)

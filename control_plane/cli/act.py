@@ -24,6 +24,7 @@ from control_plane.cli.context import (
     state_machine_arn,
 )
 from control_plane.domain.signals import Intent
+from control_plane.operations.operator import resolve as resolve_link
 
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it is journaled.")]
 DryRunOption = Annotated[
@@ -77,6 +78,46 @@ def rollback(
     _start(link, {"intent": "rollback", **fields}, wait, as_json)
 
 
+def restore(
+    to: Annotated[
+        str | None, typer.Option("--to", help="Another path than the one published last.")
+    ] = None,
+    to_generation: Annotated[
+        int | None, typer.Option("--to-generation", min=1, help="As it was at this generation.")
+    ] = None,
+    link: LinkOption = "bedrock",
+    reason: ReasonOption = "",
+    dry_run: DryRunOption = False,
+    override: OverrideOption = False,
+    wait: WaitOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Publish anew what was published last, where it was deleted or overwritten by others."""
+    fields = {"to": to, "to_generation": to_generation, "dry_run": dry_run}
+    fields |= {"override": override, "reason": reason}
+    _start(link, {"intent": "restore", **fields}, wait, as_json)
+
+
+def drill(
+    to: Annotated[str | None, typer.Option("--to", help="The path to practise with.")] = None,
+    duration_seconds: Annotated[
+        float | None,
+        typer.Option("--for", min=1, max=86400, help="Seconds until traffic goes back by itself."),
+    ] = None,
+    link: LinkOption = "bedrock",
+    reason: ReasonOption = "",
+    dry_run: DryRunOption = False,
+    wait: WaitOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Practise a failover: traffic goes to another path, and back by itself.
+
+    Needs a link that is well, with no alarm in ALARM. Ends at once when something real happens.
+    """
+    fields = {"to": to, "duration_seconds": duration_seconds, "dry_run": dry_run, "reason": reason}
+    _start(link, {"intent": "drill", **fields}, wait, as_json)
+
+
 def reconcile(
     link: LinkOption = "bedrock",
     dry_run: DryRunOption = False,
@@ -97,11 +138,25 @@ def reject(execution: str, link: LinkOption = "bedrock") -> None:
     _answer(link, execution, approved=False)
 
 
-def resolve(link: LinkOption = "bedrock") -> None:
-    """Let Twinspan act on a link again, after a person has put it right."""
+def resolve(
+    reason: Annotated[str, typer.Option("--reason", help="What was found and done; journaled.")],
+    link: LinkOption = "bedrock",
+    leave_plan: Annotated[
+        bool,
+        typer.Option("--leave-plan", help="Leave what the failed plan changed as it is now."),
+    ] = False,
+) -> None:
+    """Let Twinspan act on a link again, after a person has put it right.
+
+    Its next run tries once more to undo what the failed plan changed, unless told to leave it.
+    """
+    if not reason.strip():
+        err.print("reason: must say what was found and done")
+        raise typer.Exit(EXIT_BAD_INPUT)
+    by, now = getpass.getuser(), datetime.now(UTC)
     with failing_in_words():
-        kept = control(link).leases.resolve(link)
-    if not kept:
+        waited = resolve_link(control(link), link, by, reason, now, leave_plan=leave_plan)
+    if not waited:
         err.print(f"{link} does not wait for an operator")
         raise typer.Exit(EXIT_NOT_DONE)
     out.print(f"{link} is released; the next signal or sweep goes on")

@@ -21,6 +21,8 @@ for command in (
     act.failover,
     act.failback,
     act.rollback,
+    act.restore,
+    act.drill,
     act.reconcile,
     act.approve,
     act.reject,

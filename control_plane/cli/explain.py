@@ -74,7 +74,7 @@ def _rejected(data: dict[str, Any]) -> list[str]:
 def _decided(data: dict[str, Any]) -> list[str]:
     kind, path = data["kind"], data.get("path")
     did = _WORDS.get(kind, str(kind)).format(path=path or "the active path")
-    lines = [f"Decided to {did}."]
+    lines = [f"Decided to {did}{_AS_DRILL.get(data.get('drill') or '', '')}."]
     lines += [f"Because {reason}." for reason in data["reasons"]]
     lines += [f"Not {name}: {why}." for name, why in data.get("passed_over", {}).items()]
     if data.get("overridden"):
@@ -146,6 +146,12 @@ def _outcome(data: dict[str, Any]) -> list[str]:
     return lines
 
 
+def _drill(data: dict[str, Any]) -> list[str]:
+    return [
+        f"The drill on {data.get('away')} {_ENDED.get(str(data.get('outcome')), 'ended')}: {data.get('why')}."
+    ]
+
+
 def _needs_operator(data: dict[str, Any]) -> list[str]:
     return [f"Stopped for a person: {data.get('error')}: {data.get('cause')}"]
 
@@ -154,11 +160,22 @@ def _plainly(data: dict[str, Any]) -> list[str]:
     return [str(data.get("seen") or ", ".join(f"{key}={value}" for key, value in data.items()))]
 
 
+def _resolved(data: dict[str, Any]) -> list[str]:
+    return [f"Resolved by {data.get('by')}: {data.get('reason')}."]
+
+
+_AS_DRILL = {
+    "begin": ", as a drill",
+    "return": ", which ends a drill",
+    "abort": ", which breaks a drill off",
+}
+_ENDED = {"passed": "passed", "failed": "failed", "aborted": "was aborted"}
 _WORDS = {
     "NoChange": "change nothing",
     "Failover": "move traffic to {path}",
     "Failback": "return traffic to {path}",
     "Rollback": "make {path} active again",
+    "Restore": "publish {path} as active anew",
     "Repair": "repair the routes of {path}",
     "Escalate": "call a person, and change nothing",
 }
@@ -175,5 +192,7 @@ _TELLERS = {
     EntryKind.ROLLED_BACK: _rolled_back,
     EntryKind.APPROVAL: _approval,
     EntryKind.OUTCOME: _outcome,
+    EntryKind.DRILL: _drill,
     EntryKind.NEEDS_OPERATOR: _needs_operator,
+    EntryKind.RESOLVED: _resolved,
 }

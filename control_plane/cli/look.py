@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -17,7 +18,11 @@ from control_plane.cli.context import (
     out,
     print_json,
 )
+from control_plane.domain.drill import describe_open
+from control_plane.domain.history import LinkHistory
 from control_plane.domain.journal import Entry, verify
+from control_plane.domain.policy import Policy
+from control_plane.operations.published import is_intact, readable_config
 
 journal_app = typer.Typer(
     help="The journal: every decision, with its evidence.", no_args_is_help=True
@@ -30,12 +35,14 @@ def status(link: LinkOption = "bedrock", as_json: JsonOption = False) -> None:
         here = control(link)
         topology = here.documents.topology(link)
         policy = here.documents.policy(link, topology)
-        config = here.documents.routing_config(link)
+        config = readable_config(here, link)
+        intact = is_intact(here, config, link)
         history, lease = here.state.history(link), here.leases.current(link)
     now = datetime.now(UTC)
     paths: list[dict[str, Any]] = []
     for name in policy.order(topology):
         memory, quarantine = history.path(name), policy.quarantined(name, now)
+        standing = history.quarantines.get(name)
         paths.append(
             {
                 "path": name,
@@ -44,7 +51,11 @@ def status(link: LinkOption = "bedrock", as_json: JsonOption = False) -> None:
                 "carrying_since": memory.healthy_since,
                 "penalty": round(memory.penalty_now(policy.flap_damping, now)),
                 "suppressed": memory.suppressed(policy.flap_damping, now),
-                "quarantine": quarantine.reason if quarantine else None,
+                "quarantine": standing.describe()
+                if standing
+                else quarantine.reason
+                if quarantine
+                else None,
             }
         )
     document = {
@@ -55,6 +66,13 @@ def status(link: LinkOption = "bedrock", as_json: JsonOption = False) -> None:
         "mode": policy.mode_at(now),
         "lease_holder": lease.get("holder"),
         "needs_operator": lease.get("kept_because"),
+        "published_by_others": not intact,
+        "drill": {
+            "going_on": describe_open(history.drill) if history.drill else None,
+            "last": history.drills.last.model_dump(mode="json") if history.drills.last else None,
+            "passed_at": history.drills.passed_at,
+            "overdue": history.drills.overdue(policy.drill, now),
+        },
         "paths": paths,
     }
     if as_json:
@@ -66,6 +84,11 @@ def status(link: LinkOption = "bedrock", as_json: JsonOption = False) -> None:
     )
     if document["needs_operator"]:
         out.print(f"[bold red]NEEDS OPERATOR[/] {document['needs_operator']}")
+    if not intact:
+        what = "nothing usable is published" if config is None else "others wrote what is published"
+        out.print(f"[bold red]NOT AS PUBLISHED[/] {what}; `twinspan restore` puts it right")
+    for line in _drills(history, policy, now):
+        out.print(line, markup=False)
     table = Table(box=None, pad_edge=False)
     for heading in ("path", "", "last seen", "carrying since", "penalty", "note"):
         table.add_column(heading)
@@ -83,9 +106,19 @@ def status(link: LinkOption = "bedrock", as_json: JsonOption = False) -> None:
     out.print(table)
 
 
+def _drills(history: LinkHistory, policy: Policy, now: datetime) -> Iterator[str]:
+    """What there is to say about practice on this link."""
+    if history.drill is not None:
+        yield f"drill: {describe_open(history.drill)}"
+    if history.drills.last is not None:
+        yield f"last drill: {history.drills.last.describe()}"
+    if (overdue := history.drills.overdue(policy.drill, now)) is not None:
+        yield f"WARNING: {overdue}"
+
+
 def _line(entry: Entry) -> str:
     data = entry.data
-    for key in ("decision", "outcome", "reason", "seen", "about", "cause"):
+    for key in ("decision", "seen", "outcome", "reason", "about", "cause"):
         if isinstance(data.get(key), str):
             return str(data[key])
     if entry.kind == "decided":

@@ -75,6 +75,9 @@ def _reasons(glance: Glance) -> Iterator[str]:
     if glance.published is None:
         yield "nothing usable is published"
         return
+    drill = glance.history.drill
+    if drill is not None and glance.published.active_path != drill.away:
+        yield "a drill is over, and what it came to is not recorded"
     health = {path.name: _supposing_it_answers(glance, path) for path in glance.paths}
     for path in glance.paths:
         if unseen := _unseen(glance.topology, path):
@@ -112,6 +115,8 @@ def _decided(glance: Glance, published: Published, health: dict[str, PathHealth]
         history=glance.history,
         now=glance.now,
         published=published,
+        routine=True,
+        alarms=glance.ringing,
     )
     decision = judge(situation)
     if decision.kind is not DecisionKind.NO_CHANGE:

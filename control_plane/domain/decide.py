@@ -11,21 +11,28 @@ the path that would be returned to, and the number of switches per hour.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from control_plane.domain.decision import SWITCHES, Decision, DecisionKind
+from control_plane.domain.drill import DrillMove, describe_open
 from control_plane.domain.health import Health, PathHealth
 from control_plane.domain.moments import clock, day
 from control_plane.domain.obstacles import (
     Move,
-    Obstacle,
     first_obstacle,
     maintenance_is_near,
     obstacles,
 )
 from control_plane.domain.policy import Action, Automation, Mode
+from control_plane.domain.practice import (
+    abort_of_drill,
+    drill_by_hand,
+    end_of_drill,
+    scheduled_drill,
+    unfit_for_a_drill,
+    why_no_drill,
+)
 from control_plane.domain.signals import Intent, IntentKind
 from control_plane.domain.situation import HOUR_SECONDS, Published, Situation
 
@@ -44,6 +51,7 @@ _ACTION = {
     DecisionKind.FAILOVER: Action.FAILOVER,
     DecisionKind.FAILBACK: Action.FAILBACK,
     DecisionKind.ROLLBACK: Action.FAILOVER,
+    DecisionKind.RESTORE: Action.FAILOVER,
     DecisionKind.REPAIR: Action.REPAIR,
 }
 
@@ -115,7 +123,7 @@ def _within_mode(s: Situation, decision: Decision) -> Decision:
 
 def _awaits_approval(s: Situation, decision: Decision, mode: Mode) -> bool:
     asked = s.intent is not None and s.intent.intent is not IntentKind.RECONCILE
-    if asked or s.approved:
+    if asked or s.approved or decision.drill is not None:
         return False
     rules, action = s.policy.approval, _ACTION[decision.kind]
     if action in rules.always or (mode is Mode.APPROVE and action in rules.in_approve_mode):
@@ -135,15 +143,30 @@ def _obey(s: Situation, intent: Intent) -> Decision:
         asked += f": {intent.reason}"
     if target is None:
         return Decision(DecisionKind.ESCALATE, (asked, lacking), would_change=("another intent",))
-    if target == s.active_path:
+    foreign = kind is DecisionKind.RESTORE and not s.intact
+    if foreign and not (intent.override or intent.to or intent.to_generation):
+        return _restore(s, asked, Move.ASKED)
+    if target == s.active_path and not foreign:
         return Decision(
             DecisionKind.NO_CHANGE,
             (asked, f"{target} is active already"),
             would_change=("an intent for another path",),
         )
-    found = (*_unfit_for_a_drill(s, intent, target), *obstacles(s, target, Move.ASKED))
+    practice = intent.intent is IntentKind.DRILL
+    found = tuple(obstacles(s, target, Move.ASKED))
+    if practice:
+        found = (*unfit_for_a_drill(s, target), *found)
+    drill = DrillMove.BEGIN if practice else None
+    seconds = drill_by_hand(s, intent) if practice else None
     if not found:
-        return Decision(kind, (asked,), target, would_change=(f"{target} not answering probes",))
+        return Decision(
+            kind,
+            (asked,),
+            target,
+            would_change=(f"{target} not answering probes",),
+            drill=drill,
+            drill_seconds=seconds,
+        )
     firm = [obstacle for obstacle in found if not (intent.override and obstacle.passable)]
     if firm:
         reasons = (asked, *(f"{target}: {obstacle.text}" for obstacle in firm))
@@ -154,7 +177,13 @@ def _obey(s: Situation, intent: Intent) -> Decision:
     passed = tuple(obstacle.text for obstacle in found)
     reasons = (asked, f"limits overridden: {'; '.join(passed)}")
     return Decision(
-        kind, reasons, target, overrode=passed, would_change=("the same intent without override",)
+        kind,
+        reasons,
+        target,
+        overrode=passed,
+        would_change=("the same intent without override",),
+        drill=drill,
+        drill_seconds=seconds,
     )
 
 
@@ -163,38 +192,29 @@ def _wanted(s: Situation, intent: Intent) -> tuple[DecisionKind, str | None, str
     preferred = s.order[0]
     if intent.intent is IntentKind.FAILBACK:
         return DecisionKind.FAILBACK, intent.to or preferred, ""
-    if intent.intent in (IntentKind.ROLLBACK, IntentKind.RESTORE):
-        missing = "nobody knows what was active at the generation asked for"
+    missing = "nobody knows what was active at the generation asked for"
+    if intent.intent is IntentKind.ROLLBACK:
         return DecisionKind.ROLLBACK, s.rollback_path, missing
+    if intent.intent is IntentKind.RESTORE:
+        return DecisionKind.RESTORE, intent.to or s.rollback_path, missing
     target = intent.to or next(
         (p for p in s.order if p != s.active_path and p not in s.refused), None
     )
     return DecisionKind.FAILOVER, target, "there is no other path to move to"
 
 
-def _unfit_for_a_drill(s: Situation, intent: Intent, target: str) -> Iterable[Obstacle]:
-    """A drill is practice: it needs a link that is well, on both ends of the move."""
-    if intent.intent is not IntentKind.DRILL:
-        return
-    drill = s.history.drill
-    if drill is not None and s.now < drill.until:
-        until = clock(drill.until)
-        yield Obstacle(f"a drill is going on until {until}", f"the drill's end at {until}")
-    for name in (s.active_path, target):
-        health = s.health_of(name) if name is not None else None
-        if health is not None and health.health is not Health.HEALTHY:
-            yield Obstacle(f"a drill needs healthy paths: {health.describe()}", f"{name} healthy")
-
-
 # -- what the link needs -----------------------------------------------------------------------------
 
 
 def _remediate(s: Situation) -> Decision:
-    path = s.topology.path(s.active_path) if s.active_path is not None else None
-    if s.active_path is None or path is None:
-        why = "no path is published as active"
-        if s.active_path is not None:
-            why = f"the published active path {s.active_path} is not on this link"
+    if s.history.quarantines:
+        held = tuple(f"{name} is {it.describe()}" for name, it in s.history.quarantines.items())
+        return Decision(DecisionKind.ESCALATE, held, would_change=("`twinspan resolve`",))
+    if s.active_path is None:
+        return _publish_anew(s)
+    path = s.topology.path(s.active_path)
+    if path is None:
+        why = f"the published active path {s.active_path} is not on this link"
         return _leave(s, (why,), "a published path that this link has")
     active = s.health_of(s.active_path)
     if not s.policy.permits(path.routing_method):
@@ -203,6 +223,8 @@ def _remediate(s: Situation) -> Decision:
     if quarantine := s.policy.quarantined(s.active_path, s.now):
         why = f"{s.active_path} is quarantined: {quarantine.reason}"
         return _leave(s, (why,), "the quarantine's end")
+    if (giving_way := abort_of_drill(s)) is not None:
+        return giving_way
     if active.health is Health.FAILED:
         return _leave_or_repair(s, active)
     if active.health is Health.UNKNOWN:
@@ -213,6 +235,23 @@ def _remediate(s: Situation) -> Decision:
     if (active.too_slow or active.lossy) and (better := _better(s, active)) is not None:
         return better
     return _repair_or_return(s, active)
+
+
+def _publish_anew(s: Situation) -> Decision:
+    """Nothing is published: what was published last is put back, or what would take over from it."""
+    return _restore(s, "no routing config is published", Move.ESCAPE)
+
+
+def _restore(s: Situation, why: str, move: Move) -> Decision:
+    unless, last = "a published routing config that nobody else wrote", s.rollback_path
+    # A path that was put back in vain waits for its turn among the others, as in any escape.
+    in_vain = last is not None and s.history.path(last).set_back(s.now) is not None
+    if last is not None and not in_vain and first_obstacle(s, last, move) is None:
+        reasons = (why, f"{last} was published last")
+        return Decision(DecisionKind.RESTORE, reasons, last, would_change=(unless,))
+    # Whatever is published counts for nothing here, so its active path is as good as any other.
+    instead = _leave(replace(s, active_path=None), (why,), unless)
+    return replace(instead, kind=DecisionKind.RESTORE) if instead.acts else instead
 
 
 def _leave_or_repair(s: Situation, active: PathHealth) -> Decision:
@@ -317,8 +356,10 @@ def _repair_or_return(s: Situation, active: PathHealth) -> Decision:
             )
         else:
             reasons.append(f"{name} has drifted, and the policy leaves repair to an operator")
-    if (ending := _end_of_drill(s)) is not None:
+    if (ending := end_of_drill(s)) is not None:
         return ending
+    if (beginning := scheduled_drill(s)) is not None:
+        return beginning
     passed_over: dict[str, str] = {}
     lifted: list[str] = []
     for name in s.order:
@@ -337,23 +378,13 @@ def _repair_or_return(s: Situation, active: PathHealth) -> Decision:
             )
         passed_over[name] = "; ".join(obstacle.text for obstacle in found)
         lifted += (f"{name}: {obstacle.lifted_by}" for obstacle in found)
+    for name, why in why_no_drill(s).items():
+        passed_over.setdefault(name, why)
     if not lifted:
         lifted = [f"a failing probe of {s.active_path}", "a required route that drifts"]
     return Decision(
         DecisionKind.NO_CHANGE, tuple(reasons), None, passed_over, would_change=tuple(lifted)
     )
-
-
-def _end_of_drill(s: Situation) -> Decision | None:
-    """A drill's return, once it is due: neither hold-down nor stability, only what guards an escape."""
-    drill = s.history.drill
-    if drill is None or s.active_path != drill.away or s.now < drill.until:
-        return None
-    if first_obstacle(s, drill.home, Move.ESCAPE) is not None:
-        return None
-    kind = DecisionKind.FAILBACK if drill.home == s.order[0] else DecisionKind.FAILOVER
-    why = f"the drill on {drill.away} ended at {clock(drill.until)}"
-    return Decision(kind, (why,), drill.home, would_change=(f"{drill.home} not carrying calls",))
 
 
 # -- the account -------------------------------------------------------------------------------------
@@ -373,7 +404,9 @@ def _inputs(s: Situation) -> dict[str, str]:
     if until := s.held_down_until:
         found["hold-down"] = f"until {clock(until)}"
     if (drill := s.history.drill) is not None:
-        found["drill"] = f"on {drill.away} until {clock(drill.until)}"
+        found["drill"] = describe_open(drill)
+    if s.alarms is not None:
+        found["alarms in ALARM"] = ", ".join(s.alarms) or "none"
     if s.intent is not None:
         found["intent"] = f"{s.intent.intent} by {s.intent.requested_by}"
     return found
@@ -386,6 +419,8 @@ def _input_of_path(s: Situation, name: str) -> str:
         words.append("suppressed")
     if s.policy.quarantined(name, s.now):
         words.append("quarantined")
+    if name in s.history.quarantines:
+        words.append("quarantined until an operator resolves it")
     if name in s.drifted:
         words.append("drifted")
     if name in s.refused:

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from control_plane.domain.drill import DrillMove
+
 
 class DecisionKind(StrEnum):
     """What should be done."""
@@ -18,11 +20,19 @@ class DecisionKind(StrEnum):
     FAILOVER = "Failover"
     FAILBACK = "Failback"
     ROLLBACK = "Rollback"
+    RESTORE = "Restore"
     REPAIR = "Repair"
     ESCALATE = "Escalate"
 
 
-SWITCHES = frozenset({DecisionKind.FAILOVER, DecisionKind.FAILBACK, DecisionKind.ROLLBACK})
+SWITCHES = frozenset(
+    {
+        DecisionKind.FAILOVER,
+        DecisionKind.FAILBACK,
+        DecisionKind.ROLLBACK,
+        DecisionKind.RESTORE,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +41,8 @@ class Decision:
 
     `passed_over`: path → why it was not chosen. `inputs`: what was looked at, by name, in words.
     `would_change`: what would have led to another decision. `warnings`: what is not well and moves
-    nothing. `overrode`: limits that an operator's override passed.
+    nothing. `overrode`: limits that an operator's override passed. `drill`: this begins or ends a drill, which
+    keeps traffic away for `drill_seconds`.
     """
 
     kind: DecisionKind
@@ -45,6 +56,8 @@ class Decision:
     would_change: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     overrode: tuple[str, ...] = ()
+    drill: DrillMove | None = None
+    drill_seconds: float | None = None
 
     @property
     def acts(self) -> bool:
@@ -71,6 +84,8 @@ class Decision:
             "would_change": list(self.would_change),
             "warnings": list(self.warnings),
             "overrode": list(self.overrode),
+            "drill": self.drill,
+            "drill_seconds": self.drill_seconds,
         }
 
     @classmethod
@@ -88,4 +103,6 @@ class Decision:
             would_change=tuple(value.get("would_change", ())),
             warnings=tuple(value.get("warnings", ())),
             overrode=tuple(value.get("overrode", ())),
+            drill=DrillMove(value["drill"]) if value.get("drill") else None,
+            drill_seconds=value.get("drill_seconds"),
         )

@@ -7,7 +7,7 @@ now" can be asked without looking again, as long as they are fresh.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from math import log2
 from typing import Any
@@ -15,9 +15,10 @@ from typing import Any
 from pydantic import AwareDatetime
 
 from control_plane.domain.documents import Document
+from control_plane.domain.drill import Drill, DrillMemory, DrillRecord
 from control_plane.domain.health import Health, PathHealth
 from control_plane.domain.limits import FlapDamping
-from control_plane.domain.moments import clock
+from control_plane.domain.moments import clock, day
 from control_plane.domain.observation import ProxyReport
 from control_plane.domain.policy import Policy
 
@@ -115,21 +116,25 @@ class Switch(Document):
     by_hand: bool = False
 
 
-class Drill(Document):
-    """A practice failover that is going on: traffic goes back to `home` at `until`, unasked."""
+class StandingQuarantine(Document):
+    """A path that nothing is to be moved to until an operator has resolved the link."""
 
-    home: str
-    away: str
-    until: AwareDatetime
-    requested_by: str = ""
+    reason: str
+    since: AwareDatetime
+
+    def describe(self) -> str:
+        """One line for people."""
+        return f"quarantined since {day(self.since)} until an operator resolves it: {self.reason}"
 
 
 class LinkHistory(Document):
-    """The memory of one link."""
+    """The memory of one link. `quarantines` by path: those that Twinspan itself has laid on."""
 
     paths: dict[str, PathHistory] = {}
     switches: tuple[Switch, ...] = ()
     drill: Drill | None = None
+    drills: DrillMemory = DrillMemory()
+    quarantines: dict[str, StandingQuarantine] = {}
 
     def path(self, name: str) -> PathHistory:
         """The memory of one path; blank for one never seen."""
@@ -257,9 +262,7 @@ class LinkHistory(Document):
                     "suppressed_since": still or starts,
                 }
             )
-        # Any switch that does not lead into a drill ends it: whoever made it has decided anew.
-        drill = self.drill if self.drill and switch.to_path == self.drill.away else None
-        return self.model_copy(update={"paths": paths, "switches": kept, "drill": drill})
+        return self.model_copy(update={"paths": paths, "switches": kept})
 
     def after_setback(self, path: str, now: datetime) -> LinkHistory:
         """Remember that a plan which led to this path was undone."""
@@ -271,9 +274,28 @@ class LinkHistory(Document):
         memory = self.path(path).model_copy(update={"set_back_at": None})
         return self.model_copy(update={"paths": {**self.paths, path: memory}})
 
+    def quarantine(self, paths: Iterable[str], reason: str, now: datetime) -> LinkHistory:
+        """Take these paths out of use until `resolved`; one that is already keeps its first reason."""
+        laid_on = {path: StandingQuarantine(reason=reason, since=now) for path in paths}
+        return self.model_copy(update={"quarantines": laid_on | self.quarantines})
+
+    def resolved(self) -> LinkHistory:
+        """The memory once an operator has put the link right."""
+        return self.model_copy(update={"quarantines": {}})
+
     def in_drill(self, drill: Drill) -> LinkHistory:
         """Remember that a drill has begun; the switch that began it is remembered by itself."""
         return self.model_copy(update={"drill": drill})
+
+    def after_trouble(self, trouble: str | None, occurred_at: datetime | None) -> LinkHistory:
+        """Remember that something real came while a drill was going on."""
+        if self.drill is None or trouble is None:
+            return self
+        return self.model_copy(update={"drill": self.drill.disturbed(trouble, occurred_at)})
+
+    def after_drill(self, record: DrillRecord) -> LinkHistory:
+        """Remember how a drill ended; none is going on any more."""
+        return self.model_copy(update={"drill": None, "drills": self.drills.after(record)})
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""

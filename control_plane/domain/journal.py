@@ -36,7 +36,9 @@ class EntryKind(StrEnum):
     ROLLED_BACK = "rolled-back"
     APPROVAL = "approval"
     OUTCOME = "outcome"
+    DRILL = "drill"
     NEEDS_OPERATOR = "needs-operator"
+    RESOLVED = "resolved"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from datetime import timedelta
 from enum import IntEnum
 
 from control_plane.domain.change_windows import next_opening
+from control_plane.domain.drill import describe_open
 from control_plane.domain.health import Health
 from control_plane.domain.history import PathHistory
 from control_plane.domain.moments import clock, day
@@ -63,13 +64,15 @@ def obstacles(s: Situation, name: str, move: Move) -> Iterator[Obstacle]:
         yield Obstacle(
             f"quarantined until {until}: {quarantine.reason}", f"the quarantine's end at {until}"
         )
+    if (standing := s.history.quarantines.get(name)) is not None:
+        yield Obstacle(standing.describe(), "an operator's `twinspan resolve`")
     if obstacle := _ill(s, name, move):
         yield obstacle
     if move is Move.ASKED:
         return
     if move is Move.RETURN:
         yield from _reserved(s)
-        yield from _not_yet_stable(s, name)
+        yield from not_yet_stable(s, name)
     if s.switches_this_hour >= s.policy.maximum_switches_per_hour:
         yield Obstacle(
             f"{s.switches_this_hour} switches within the hour, the policy's limit",
@@ -113,15 +116,17 @@ def _reserved(s: Situation) -> Iterator[Obstacle]:
     if s.policy.failback.automation is Automation.MANUAL:
         yield Obstacle("the policy leaves failback to an operator", _ASK)
     if s.history.drill is not None and s.active_path == s.history.drill.away:
+        text = f"a drill is going on {describe_open(s.history.drill)}"
         until = clock(s.history.drill.until)
-        yield Obstacle(f"a drill is going on until {until}", f"time: the drill ends at {until}")
+        yield Obstacle(text, f"time: the drill ends at {until}")
     elif s.history.last_switch is not None and s.history.last_switch.by_hand:
         yield Obstacle(
             "traffic was moved here by hand, and stays until an operator asks for a failback", _ASK
         )
 
 
-def _not_yet_stable(s: Situation, name: str) -> Iterator[Obstacle]:
+def not_yet_stable(s: Situation, name: str) -> Iterator[Obstacle]:
+    """What a path lacks that is healthy, and has not been so for long enough."""
     memory, health = s.history.path(name), s.health_of(name)
     if health.health is not Health.HEALTHY:
         return

@@ -14,6 +14,7 @@ from typing import Any
 from control_plane.domain.changes import Change
 from control_plane.domain.decide import Decision, DecisionKind
 from control_plane.domain.documents import canonical_json
+from control_plane.domain.drill import DrillMove
 from control_plane.domain.observation import ObservedPath
 from control_plane.domain.policy import Automation, Policy
 from control_plane.domain.topology import Topology
@@ -24,7 +25,7 @@ class Plan:
     """Route changes, in the order in which they are applied, and the active path before and after.
 
     `generation_before` is the published generation that the plan was made against; a plan that moves no
-    traffic has `active_before == active_after`.
+    traffic has `active_before == active_after`. `drill`: it begins or ends one.
     """
 
     link_id: str
@@ -34,6 +35,7 @@ class Plan:
     active_after: str | None
     generation_before: int
     changes: tuple[Change, ...]
+    drill: DrillMove | None = None
 
     @property
     def plan_id(self) -> str:
@@ -42,8 +44,8 @@ class Plan:
 
     @property
     def publishes(self) -> bool:
-        """Whether the plan moves traffic to another path."""
-        return self.active_before != self.active_after
+        """Whether the plan ends in a publication: traffic moves, or a lost publication is put back."""
+        return self.active_before != self.active_after or self.kind is DecisionKind.RESTORE
 
     def inverse_changes(self) -> tuple[Change, ...]:
         """What undoes the route changes: each inverted, in the opposite order."""
@@ -52,7 +54,9 @@ class Plan:
     def describe(self) -> list[str]:
         """One line per effect, for people."""
         lines = [change.describe() for change in self.changes]
-        if self.publishes:
+        if self.publishes and self.active_before is None:
+            lines.append(f"routing config: published anew, active path {self.active_after}")
+        elif self.publishes:
             lines.append(
                 f"routing config: active path {self.active_before} → {self.active_after} "
                 f"(generation {self.generation_before} → {self.generation_before + 1})"
@@ -69,6 +73,7 @@ class Plan:
             "active_after": self.active_after,
             "generation_before": self.generation_before,
             "changes": [change.to_dict() for change in self.changes],
+            **({"drill": str(self.drill)} if self.drill is not None else {}),
         }
 
     @classmethod
@@ -82,6 +87,7 @@ class Plan:
             active_after=value["active_after"],
             generation_before=value["generation_before"],
             changes=tuple(Change.from_dict(item) for item in value["changes"]),
+            drill=DrillMove(value["drill"]) if "drill" in value else None,
         )
 
 
@@ -122,4 +128,5 @@ def make_plan(
         active_after=decision.path if moves else active_path,
         generation_before=generation,
         changes=changes,
+        drill=decision.drill,
     )

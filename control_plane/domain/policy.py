@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import AwareDatetime, Field, model_validator
+from pydantic import AwareDatetime, Field, StringConstraints, model_validator
 
 from control_plane.domain.change_windows import ChangeWindow
 from control_plane.domain.documents import Document, parse_json
@@ -32,6 +32,7 @@ __all__ = [
     "ApprovalRules",
     "Automation",
     "ChangeWindow",
+    "DrillSchedule",
     "ErrorLimits",
     "Failback",
     "FlapDamping",
@@ -47,6 +48,7 @@ __all__ = [
 ]
 
 ABSENT_VERSION = 0
+AlarmName = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 
 
 class Mode(StrEnum):
@@ -82,6 +84,23 @@ class Failback(Document):
     automation: Automation = Automation.AUTOMATIC
     stable_seconds: float = Field(default=600, ge=0, le=86400)
     change_windows: tuple[ChangeWindow, ...] = ()
+
+
+class DrillSchedule(Document):
+    """Practice: how often Twinspan drills a link by itself, when, for how long, and what keeps it from it.
+
+    `change_windows`: weekly, UTC; none means at any time. Any alarm of the link in ALARM blocks a drill, and so
+    do `blocking_alarms`, by name. A link on which no drill passed for `maximum_age_days` says so. A drill by
+    hand minds the alarms, and neither the schedule nor its windows. Where a failover needs an approval, no drill
+    begins by itself.
+    """
+
+    automation: Automation = Automation.MANUAL
+    every_days: float = Field(default=30, gt=0, le=366)
+    change_windows: tuple[ChangeWindow, ...] = ()
+    duration_seconds: float = Field(default=600, ge=1, le=86400)
+    blocking_alarms: tuple[AlarmName, ...] = Field(default=(), max_length=20)
+    maximum_age_days: float = Field(default=90, gt=0, le=3660)
 
 
 class Quarantine(Document):
@@ -134,6 +153,7 @@ class Policy(Document):
     errors: ErrorLimits = ErrorLimits()
     maximum_source_age: SourceAges = SourceAges()
     maintenance: MaintenanceLimits = MaintenanceLimits()
+    drill: DrillSchedule = DrillSchedule()
     maximum_signal_age_seconds: float = Field(default=300, gt=0)
     maximum_rounds: int = Field(default=3, ge=1, le=20)
     lease_seconds: int = Field(default=120, ge=5, le=900)

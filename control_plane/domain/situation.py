@@ -35,7 +35,10 @@ class Situation:
 
     `active_path` is what was published when the link was looked at, `published` what is published now, if
     that was read. `refused` holds paths that the route model or a probe turned down in this very run, with
-    the reason; `rollback_path` is what was active at the generation that a rollback asks for.
+    the reason; `rollback_path` is what was active at the generation that a rollback asks for, or was published
+    last where a publication is to be put back. `intact`: nobody else has written what is published. `routine`:
+    nothing but the clock led to this look. `alarms` are those in ALARM that block a drill; None when they
+    were not read.
     """
 
     topology: Topology
@@ -50,6 +53,9 @@ class Situation:
     refused: dict[str, str] = field(default_factory=dict)
     rollback_path: str | None = None
     published: Published | None = None
+    intact: bool = True
+    routine: bool = False
+    alarms: tuple[str, ...] | None = None
 
     def health_of(self, path: str) -> PathHealth:
         """The verdict on a path; UNKNOWN for one that was not looked at."""

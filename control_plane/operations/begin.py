@@ -52,8 +52,7 @@ def begin(
     What no known link has, and what is kept for the record only, is journaled when it is first met.
 
     Raises:
-        InvalidEvent, InvalidIntent, UnsupportedIntent, UnknownLink: the input is no use; nothing was
-            written.
+        InvalidEvent, InvalidIntent, UnknownLink: the input is no use; nothing was written.
         LeaseTaken: an intent must try again.
     """
     link_id = control.settings.link_id
@@ -79,13 +78,14 @@ def begin(
             raise LeaseTaken(link_id, holder)
         if signal.kind is SignalKind.SWEEP:
             return Begun(None, f"{holder} is looking at the link; the next sweep comes anyway")
-        if control.leases.leave_signal(link_id):
+        if control.leases.leave_signal(link_id, signal.about if signal.trouble else None):
             return Begun(None, f"left with {holder}, which holds the lease")
         raise LeaseTaken(link_id, holder)
     run = Run(
         execution=execution,
         link_id=link_id,
         signal=signal,
+        trouble=signal.about if signal.trouble else lease.trouble,
         intent=intent,
         lease=HeldLease(holder=lease.holder, token=lease.token, expires_at=lease.expires_at),
         approved_decision=approved,
@@ -166,10 +166,14 @@ def note_once(control: Control, link_id: str, read: Ignored, execution: str, now
 
 @dataclass(frozen=True, slots=True)
 class LetGo:
-    """`again`: another signal came, the lease is still held, and the link must be observed once more."""
+    """`again`: another signal came, the lease is still held, and the link must be observed once more.
+
+    `trouble` is what that signal told of, if it told of something that stopped working.
+    """
 
     again: bool
     approval_seconds: int
+    trouble: str | None = None
 
 
 def release(control: Control, run: Run, now: datetime) -> LetGo:
@@ -185,9 +189,9 @@ def release(control: Control, run: Run, now: datetime) -> LetGo:
         return LetGo(False, policy.approval_seconds)
     if control.leases.release(lease):
         return LetGo(False, policy.approval_seconds)
-    control.leases.take_pending(lease)
+    trouble = control.leases.take_pending(lease)
     control.leases.renew(lease, policy.lease_seconds, now)
-    return LetGo(True, policy.approval_seconds)
+    return LetGo(True, policy.approval_seconds, trouble)
 
 
 def reject(

@@ -6,18 +6,20 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from control_plane.domain.decide import Decision, DecisionKind, Published, Situation, decide
+from control_plane.domain.decide import Decision, DecisionKind, Situation, decide
+from control_plane.domain.drill import DrillMove
 from control_plane.domain.health import assess_all, remembered
 from control_plane.domain.journal import EntryKind
 from control_plane.domain.observation import Observation, ProbeResult
 from control_plane.domain.plan import Plan, make_plan
 from control_plane.domain.policy import Policy
-from control_plane.domain.signals import Intent, IntentKind
+from control_plane.domain.practice import alarms_matter
+from control_plane.domain.signals import IntentKind
 from control_plane.domain.topology import SideName, Topology
-from control_plane.errors import UnknownGeneration
+from control_plane.operations.drills import alarms_in_the_way, open_drill
+from control_plane.operations.published import config_for, in_essence, is_intact, path_to_put_back
 from control_plane.operations.run import Run, journal
 from control_plane.wiring import Control
-from proxy.routing_config import RoutingConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,8 @@ def choose(
         UnknownGeneration: a rollback asks for a generation that was never published.
     """
     topology, policy, observation = _load(control, run, observation_ref)
+    config = config_for(control, run)
+    published = in_essence(config)
     situation = Situation(
         topology=topology,
         policy=policy,
@@ -53,9 +57,16 @@ def choose(
         now=now,
         intent=run.intent,
         refused=run.refused,
-        rollback_path=_rollback_path(control, run.intent),
-        published=published_now(control, run.link_id),
+        rollback_path=path_to_put_back(control, run.intent, topology, policy, active_path is None),
+        published=published,
+        intact=run.intent is None
+        or run.intent.intent is not IntentKind.RESTORE
+        or is_intact(control, config, run.link_id),
+        routine=run.routine and run.trouble is None,
     )
+    if alarms_matter(situation):
+        ringing = alarms_in_the_way(control, run.link_id, policy)
+        situation = replace(situation, alarms=ringing)
     decision = decide(situation)
     if decision.needs_approval and run.approved_decision is not None:
         same = _essence(decision.to_dict()) == _essence(run.approved_decision)
@@ -132,7 +143,12 @@ def plan_and_prove(
     if violations:
         data |= {"violations": list(violations), "overridden": decision.overridden}
     journal(control, run, EntryKind.PLANNED if passed else EntryKind.REFUSED, data, now)
-    if passed and not decision.touches_nothing:
+    if decision.touches_nothing:
+        return Proof(plan, passed, violations, evidence_ref)
+    if decision.drill is DrillMove.BEGIN:
+        # A drill whose plan is refused has failed, and is to be told of.
+        open_drill(control, run, plan, decision, now)
+    if passed:
         control.leases.renew(run.held(), policy.lease_seconds, now)
         control.state.save_plan(plan, run.execution, run.held())
     return Proof(plan, passed, violations, evidence_ref)
@@ -161,7 +177,8 @@ def foresee(control: Control, link_id: str, policy: Policy, now: datetime) -> De
         if memory.verdict is not None and memory.seen_at is not None
     }
     health = remembered(seen, policy.maximum_source_age, now)
-    published = published_now(control, link_id)
+    published = in_essence(control.documents.routing_config(link_id))
+    missing = published is None
     return decide(
         Situation(
             topology=topology,
@@ -172,24 +189,8 @@ def foresee(control: Control, link_id: str, policy: Policy, now: datetime) -> De
             history=history,
             now=now,
             published=published,
+            rollback_path=path_to_put_back(control, None, topology, policy, missing),
         )
-    )
-
-
-def published_now(control: Control, link_id: str) -> Published | None:
-    """What proxies follow at this moment; None before the first publication."""
-    config = control.documents.routing_config(link_id)
-    return published_as(config) if config is not None else None
-
-
-def published_as(config: RoutingConfig) -> Published:
-    """A routing config as decisions see it."""
-    methods = {str(method) for allowed in config.data_classes.values() for method in allowed}
-    return Published(
-        active_path=config.active_path,
-        generation=config.generation,
-        excluded=frozenset(path.name for path in config.paths if path.state == "excluded"),
-        methods=frozenset(methods),
     )
 
 
@@ -197,17 +198,6 @@ def _load(control: Control, run: Run, reference: str) -> tuple[Topology, Policy,
     topology = control.documents.topology(run.link_id)
     policy = control.documents.policy(run.link_id, topology)
     return topology, policy, Observation.from_dict(control.evidence.get(reference))
-
-
-def _rollback_path(control: Control, intent: Intent | None) -> str | None:
-    """What was active at the generation that a rollback asks for."""
-    if intent is None or intent.intent is not IntentKind.ROLLBACK:
-        return None
-    assert intent.to_generation is not None, "the intent was validated"
-    for entry, _ in control.journal.entries(intent.link_id, newest_first=True):
-        if entry.kind is EntryKind.PUBLISHED and entry.data["generation"] == intent.to_generation:
-            return str(entry.data["active_path"])
-    raise UnknownGeneration(intent.link_id, intent.to_generation)
 
 
 def _asked_once(control: Control, run: Run, decision: Decision, now: datetime) -> Decision:

@@ -1,4 +1,4 @@
-"""Ending a run: the outcome in the journal, people told once, and the ways that lead to a person."""
+"""Ending a run: the outcome in the journal, people told once, questions asked."""
 
 from __future__ import annotations
 
@@ -112,24 +112,6 @@ def request_approval(
     )
     control.notifier.send(f"[{run.link_id}] approval needed", text)
     return expires_at
-
-
-def call_operator(control: Control, run: Run, error: str, cause: str, now: datetime) -> None:
-    """A rollback failed: keep the lease so that nothing acts on the link, and page.
-
-    The journal entry is tried first and does not keep the page from going out.
-    """
-    reason = f"{error}: {cause}"[:900]
-    control.leases.keep(run.held(), reason)
-    text = (
-        f"Twinspan stopped acting on {run.link_id}: a change could not be undone.\n{reason}\n\n"
-        f"Execution: {run.execution}\nOnce routes and routing config are right by hand: "
-        f"twinspan resolve {run.link_id}\n"
-    )
-    try:
-        journal(control, run, EntryKind.NEEDS_OPERATOR, {"error": error, "cause": cause}, now)
-    finally:
-        control.notifier.send(f"[{run.link_id}] NEEDS OPERATOR", text)
 
 
 def _already_said(control: Control, run: Run, data: dict[str, Any]) -> bool:

@@ -30,6 +30,7 @@ from control_plane.domain.seen import see_paths
 from control_plane.domain.signals import Signal, SignalKind
 from control_plane.domain.topology import SideName, Topology
 from control_plane.errors import AwsRefused, AwsUnavailable
+from control_plane.operations.published import config_for
 from control_plane.operations.run import Run, journal
 from control_plane.wiring import Control
 
@@ -57,7 +58,7 @@ def observe(control: Control, run: Run, now: datetime) -> Looked:
     topology = control.documents.topology(run.link_id)
     policy = control.documents.policy(run.link_id, topology)
     control.leases.renew(run.held(), policy.lease_seconds, now)
-    published = control.documents.routing_config(run.link_id)
+    published = config_for(control, run)
 
     credential = control.credential(topology)
     sessions = control.sessions(topology, credential)
@@ -67,7 +68,8 @@ def observe(control: Control, run: Run, now: datetime) -> Looked:
         described = reading.result()
 
     before = control.state.history(run.link_id)
-    history = _with_report(before, run.signal)
+    occurred_at = run.signal.occurred_at if run.signal.trouble else None
+    history = _with_report(before, run.signal).after_trouble(run.trouble, occurred_at)
     paths = tuple(
         path.model_copy(
             update={

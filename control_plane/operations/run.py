@@ -27,11 +27,12 @@ class HeldLease(Document):
 
 
 class Run(Document):
-    """One execution's hold on one link."""
+    """One execution's hold on one link. `trouble` is what signals told of that stopped working, if any did."""
 
     execution: str
     link_id: str
     signal: Signal
+    trouble: str | None = None
     intent: Intent | None = None
     lease: HeldLease
     round: int = 1

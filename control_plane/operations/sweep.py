@@ -19,7 +19,7 @@ from control_plane.domain.policy import Policy
 from control_plane.domain.seen import see_paths
 from control_plane.domain.topology import SideName, Topology
 from control_plane.errors import TwinspanError
-from control_plane.operations.choose import published_as
+from control_plane.operations.published import in_essence
 from control_plane.wiring import Control
 from proxy.routing_config import InvalidRoutingConfig, RoutingConfig
 
@@ -101,7 +101,7 @@ def _glance_at(
     return Glance(
         topology=link.topology,
         policy=link.policy,
-        published=published_as(link.config) if link.config else None,
+        published=in_essence(link.config),
         paths=see_paths(link.topology, sides, {}, now),
         history=state.history,
         now=now,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from control_plane.adapters.dynamodb import Lease
 from control_plane.domain.changes import Change
@@ -21,9 +22,20 @@ from control_plane.errors import (
     RouteChanged,
     TableNotManaged,
 )
+from control_plane.operations.drills import (
+    after_publication,
+    after_rollback,
+    after_verification,
+)
+from control_plane.operations.published import (
+    claim_next,
+    digest_of,
+    readable_config,
+    routing_config,
+)
 from control_plane.operations.run import RECENT_ENTRIES, Run, journal
 from control_plane.wiring import Control
-from proxy.routing_config import PathConfig, RoutingConfig
+from proxy.routing_config import RoutingConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +68,20 @@ def publish(control: Control, run: Run, plan: Plan, now: datetime) -> int:
     topology = control.documents.topology(run.link_id)
     policy = control.documents.policy(run.link_id, topology)
     assert plan.active_after is not None
-    current = control.documents.routing_config(run.link_id)
+    current = readable_config(control, run.link_id)
     mine = current is not None and current.published_by == run.execution
     if not (mine and current is not None and current.active_path == plan.active_after):
         reason = f"{plan.kind}: {plan.active_before} → {plan.active_after}"
         current = _publish(
-            control, run, topology, policy, plan.active_after, plan.generation_before, reason, now
+            control,
+            run,
+            topology,
+            policy,
+            plan,
+            plan.active_after,
+            plan.generation_before,
+            now,
+            reason,
         )
     _keep_account(control, run, policy, plan, current)
     return current.generation
@@ -75,12 +95,16 @@ def _keep_account(
     Publishing is a write of its own: a step that died after it is run again, or its plan is settled by the
     next run, and either finds here what is missing.
     """
-    _journal_publication(control, run, config)
+    before = {"generation": plan.generation_before, "active_path": plan.active_before}
+    _journal_publication(control, run, config, before if plan.active_before else None)
     history = control.state.history(run.link_id)
     if history.remembers(config.generation):
         return
     assert plan.active_after is not None
     by_hand = _was_asked_for(control, run, config.published_by)
+    if plan.kind is DecisionKind.RESTORE:
+        # What is put back is as much by hand as it was when it was lost.
+        by_hand = history.last_switch is not None and history.last_switch.by_hand
     switch = Switch(
         generation=config.generation,
         at=config.published_at,
@@ -89,14 +113,16 @@ def _keep_account(
         kind=str(plan.kind),
         by_hand=by_hand,
     )
-    failed_away = plan.kind is DecisionKind.FAILOVER and not by_hand
-    history = history.after_switch(
+    failed_away = plan.kind is DecisionKind.FAILOVER and not by_hand and plan.drill is None
+    history = after_publication(history, plan, by_hand=by_hand).after_switch(
         switch, policy.flap_damping, penalise=plan.active_before if failed_away else None
     )
     control.state.save_history(run.link_id, history, run.held())
 
 
-def _journal_publication(control: Control, run: Run, config: RoutingConfig) -> None:
+def _journal_publication(
+    control: Control, run: Run, config: RoutingConfig, replaced: dict[str, Any] | None = None
+) -> None:
     """Journal what was published, in the name of the execution that did, unless it is there already."""
     newest = control.journal.entries(run.link_id, newest_first=True, limit=RECENT_ENTRIES)
     for entry, _ in newest:
@@ -104,11 +130,14 @@ def _journal_publication(control: Control, run: Run, config: RoutingConfig) -> N
             if entry.data["generation"] >= config.generation:
                 return
             break
-    data = {
+    data: dict[str, Any] = {
         "generation": config.generation,
         "active_path": config.active_path,
         "reason": config.reason,
+        "sha256": digest_of(config),
     }
+    if replaced is not None:
+        data["replaced"] = replaced
     control.journal.append(
         run.link_id, EntryKind.PUBLISHED, config.published_by, data, control.now()
     )
@@ -148,8 +177,11 @@ def verify(control: Control, run: Run, plan: Plan, generation: int, now: datetim
             raise PublishedUnverified(plan.target_path, passed, policy.probe.required, last)
         seen = f"{passed} calls through the proxy used {plan.active_after}, generation {generation}"
     history = control.state.history(run.link_id)
+    confirmed = after_verification(history, plan)
     if history.path(plan.target_path).set_back_at is not None:
-        control.state.save_history(run.link_id, history.after_success(plan.target_path), run.held())
+        confirmed = confirmed.after_success(plan.target_path)
+    if confirmed != history:
+        control.state.save_history(run.link_id, confirmed, run.held())
     journal(control, run, EntryKind.VERIFIED, {"plan_id": plan.plan_id, "seen": seen}, now)
     control.state.close_plan(plan, "done", run.held())  # last: what fails before it is undone
     return seen
@@ -177,20 +209,20 @@ def roll_back(control: Control, run: Run, plan: Plan, cause: str, now: datetime)
     """
     topology = control.documents.topology(run.link_id)
     policy = control.documents.policy(run.link_id, topology)
-    current = control.documents.routing_config(run.link_id)
+    current = readable_config(control, run.link_id)
     generation = current.generation if current else 0
     if control.state.open_plan(run.link_id) != plan:
         return Undone(generation, 0, finished=True)
     moved = plan.publishes and generation > plan.generation_before
     if moved and current is not None and current.active_path == plan.active_after:
-        assert plan.active_before is not None
         _keep_account(control, run, policy, plan, current)
-        reason = f"rollback of {plan.kind}: {plan.active_after} → {plan.active_before}"
-        current = _publish(
-            control, run, topology, policy, plan.active_before, generation, reason, now
-        )
+    # Where nothing was published before, what is published now is better than nothing, and stays.
+    before = plan.active_before if plan.active_before != plan.active_after else None
+    if moved and before and current is not None and current.active_path == plan.active_after:
+        reason = f"rollback of {plan.kind}: {plan.active_after} → {before}"
+        current = _publish(control, run, topology, policy, plan, before, generation, now, reason)
         generation = current.generation
-    if moved and current is not None and current.active_path == plan.active_before:
+    if moved and before and current is not None and current.active_path == before:
         _journal_publication(control, run, current)
         _remember_switch_back(control, run, policy, plan, current)
     put_back = _undo_routes(control, run, topology, policy, plan)
@@ -213,7 +245,7 @@ def recover(control: Control, run: Run, now: datetime) -> Undone:
         return Undone(0, 0, finished=True)
     topology = control.documents.topology(run.link_id)
     policy = control.documents.policy(run.link_id, topology)
-    current = control.documents.routing_config(run.link_id)
+    current = readable_config(control, run.link_id)
     published = (
         plan.publishes
         and current is not None
@@ -227,51 +259,6 @@ def recover(control: Control, run: Run, now: datetime) -> Undone:
         control.state.close_plan(plan, "done", run.held())
         return Undone(current.generation, 0, finished=True)
     return roll_back(control, run, plan, "the run that made this plan did not finish it", now)
-
-
-def routing_config(
-    topology: Topology,
-    policy: Policy,
-    active_path: str,
-    generation: int,
-    published_by: str,
-    reason: str,
-    now: datetime,
-) -> RoutingConfig:
-    """The document to publish; quarantined paths and paths that no data class may use are excluded."""
-    paths = []
-    for path in topology.paths:
-        excluded: str | None = None
-        if quarantine := policy.quarantined(path.name, now):
-            excluded = f"quarantined: {quarantine.reason}"
-        elif not policy.permits(path.routing_method):
-            excluded = f"the policy lets no data class use {path.routing_method}"
-        if path.name == active_path:
-            excluded = None
-        paths.append(
-            PathConfig(
-                name=path.name,
-                routing_method=path.routing_method.value,
-                endpoint_url=path.endpoint_url,
-                peer_networks=path.peer_networks,
-                state="excluded" if excluded else "enabled",
-                excluded_reason=excluded,
-            )
-        )
-    return RoutingConfig(
-        schema_version=1,
-        link_id=topology.link_id,
-        generation=generation,
-        active_path=active_path,
-        paths=tuple(paths),
-        data_classes={
-            name: tuple(method.value for method in methods)
-            for name, methods in policy.data_classes.items()
-        },
-        published_at=now,
-        published_by=published_by,
-        reason=reason,
-    )
 
 
 def _remember_switch_back(
@@ -295,7 +282,9 @@ def _remember_switch_back(
         policy.hysteresis.healthy_observations_to_recover,
         config.published_at,
     )
-    history = history.after_switch(back, policy.flap_damping, penalise=plan.active_after)
+    history = after_rollback(history, plan).after_switch(
+        back, policy.flap_damping, penalise=plan.active_after
+    )
     control.state.save_history(run.link_id, history, run.held())
 
 
@@ -315,16 +304,17 @@ def _publish(
     run: Run,
     topology: Topology,
     policy: Policy,
+    plan: Plan,
     active_path: str,
     generation_before: int,
-    reason: str,
     now: datetime,
+    reason: str,
 ) -> RoutingConfig:
-    config = routing_config(
-        topology, policy, active_path, generation_before + 1, run.execution, reason, now
-    )
     _renew(control, run, policy)
-    control.documents.publish(config, generation_before)
+    generation = claim_next(control, run.link_id, generation_before)
+    config = routing_config(topology, policy, active_path, generation, run.execution, reason, now)
+    restoring = plan.kind is DecisionKind.RESTORE
+    control.documents.publish(config, generation_before, replace_unreadable=restoring)
     return config
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from control_plane.domain.decide import Decision
 from control_plane.domain.plan import Plan
 from control_plane.operations.conclude import outcome_of, record
+from control_plane.operations.drills import settle_drill
 from control_plane.operations.switch import abandon_unapplied
 from control_plane.wiring import Control
 from state_machine.contracts import Concluded, Concluding
@@ -24,4 +25,5 @@ def handler(control: Control, ending: Concluding) -> Concluded:
         # The definition leads here with an error only from states before Apply; later ones roll back.
         abandon_unapplied(control, ending.run)
     record(control, ending.run, outcome, decision, plan, error, control.now())
+    settle_drill(control, ending.run, error, control.now())
     return Concluded(run=ending.run, outcome=outcome, decision=ending.decision, error=ending.error)

@@ -14,7 +14,14 @@ def handler(control: Control, concluded: Concluded) -> Released:
     run = concluded.run
     let_go = release(control, run, control.now())
     if let_go.again:
-        run = run.model_copy(update={"round": run.round + 1, "refused": {}, "intent": None})
+        run = run.model_copy(
+            update={
+                "round": run.round + 1,
+                "refused": {},
+                "intent": None,
+                "trouble": let_go.trouble,
+            }
+        )
     return Released(
         **{**dict(concluded), "run": run},
         again=let_go.again,

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from control_plane.domain.journal import EntryKind, verify
-from control_plane.errors import InvalidEvent, UnsupportedIntent
+from control_plane.errors import InvalidEvent
 from control_plane.operations.begin import Begun, begin, reject
 from control_plane.wiring import Control
 from proxy.routing_config import RoutingConfig
@@ -220,14 +220,13 @@ def test_a_signal_from_a_clock_that_is_ahead_counts_as_of_now(control: Control) 
 
 
 @pytest.mark.parametrize("kind", ["drill", "restore"])
-def test_an_intent_that_is_not_performed_is_refused_and_takes_no_lease(
-    control: Control, kind: str
-) -> None:
-    """What cannot be done is said so by name; nothing was written."""
-    with pytest.raises(UnsupportedIntent):
-        start(control, event(f"intent-{kind}"))
-    assert holder(control) is None
-    assert control.journal.entries("bedrock") == []
+def test_practice_and_restoration_are_begun_like_any_intent(control: Control, kind: str) -> None:
+    """The run holds the lease and knows what it was asked for."""
+    begun = start(control, event(f"intent-{kind}"))
+    assert begun.run is not None
+    assert begun.run.intent is not None
+    assert begun.run.intent.intent == kind
+    assert holder(control) == begun.run.execution
 
 
 def test_an_unreadable_start_is_refused_and_its_rejection_can_be_stored(control: Control) -> None:

@@ -12,8 +12,9 @@ from functools import cache
 from itertools import islice, product
 
 from control_plane.domain.decide import SWITCHES, Decision, DecisionKind, Situation, judge
+from control_plane.domain.drill import Drill, DrillMove, DrillOutcome, DrillRecord
 from control_plane.domain.health import Health, PathHealth, assess
-from control_plane.domain.history import Drill, LinkHistory, PathHistory, Switch
+from control_plane.domain.history import LinkHistory, PathHistory, Switch
 from control_plane.domain.observation import (
     BreakerState,
     CanaryWindow,
@@ -22,7 +23,7 @@ from control_plane.domain.observation import (
     ProbeResult,
     ProxyReport,
 )
-from control_plane.domain.policy import Mode, Policy, Quarantine
+from control_plane.domain.policy import Automation, Mode, Policy, Quarantine
 from control_plane.domain.signals import Intent
 from control_plane.domain.situation import Published
 from control_plane.domain.topology import Topology
@@ -146,6 +147,8 @@ class Memory:
     suppressed: bool = False
     limit_reached: bool = False
     settled: bool = True
+    giving_way: bool = False
+    fit_for_practice: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,11 +208,14 @@ def special_memories(down: tuple[str, ...]) -> tuple[Memory, ...]:
     calm, fresh = histories(down)["clear"], histories(down, settled=False)["clear"]
     many = tuple(switch(3000 - 100 * n) for n in range(POLICY.maximum_switches_per_hour))
 
-    def drill(seconds: float) -> dict[str, object]:
+    def drill(seconds: float, **more: object) -> dict[str, object]:
         return {
             "switches": (switch(1800, by_hand=True),),
-            "drill": Drill(home=FIRST, away=SECOND, until=later(seconds)),
+            "drill": Drill(home=FIRST, away=SECOND, until=later(seconds), **more),
         }
+
+    disturbed = drill(600, disturbed_by="an alarm")
+    unseen = histories(down, settled=False)["clear"].model_copy(update=disturbed)
 
     return (
         Memory(LinkHistory(), settled=False),
@@ -218,8 +224,42 @@ def special_memories(down: tuple[str, ...]) -> tuple[Memory, ...]:
         Memory(calm.model_copy(update={"switches": (switch(1800, by_hand=True),)})),
         Memory(calm.model_copy(update=drill(600))),
         Memory(calm.model_copy(update=drill(-600))),
+        Memory(calm.model_copy(update=disturbed), giving_way=True),
+        Memory(calm.quarantine((FIRST, SECOND), "a test", NOON)),
+        Memory(unseen, giving_way=True, settled=False),
         Memory(calm.after_setback(FIRST, later(-60))),
         Memory(calm.after_setback(FIRST, later(-60)).after_setback(SECOND, later(-120))),
+    )
+
+
+@cache
+def memories_of_practice(down: tuple[str, ...]) -> tuple[Memory, ...]:
+    """Every memory that bears on whether the schedule's drill may begin; the schedule asks for one a month."""
+
+    def drilled(outcome: DrillOutcome, days_ago: float) -> LinkHistory:
+        record = DrillRecord(
+            outcome=outcome,
+            why="a test",
+            home=FIRST,
+            away=SECOND,
+            began_at=None,
+            ended_at=later(-days_ago * 86400),
+        )
+        return histories(down)["clear"].after_drill(record)
+
+    never = histories(down)["clear"]
+    open_drill = Drill(home=FIRST, away=SECOND, until=later(600))
+    five = tuple(switch(3000 - 100 * n) for n in range(POLICY.maximum_switches_per_hour - 2))
+    return (
+        Memory(never),
+        Memory(drilled(DrillOutcome.PASSED, 31)),
+        Memory(drilled(DrillOutcome.PASSED, 29), fit_for_practice=False),
+        Memory(drilled(DrillOutcome.FAILED, 0.5), fit_for_practice=False),
+        Memory(drilled(DrillOutcome.ABORTED, 1.5)),
+        Memory(never.in_drill(open_drill), fit_for_practice=False),
+        Memory(never.model_copy(update={"switches": five}), fit_for_practice=False),
+        Memory(histories(down, settled=False)["clear"], settled=False, fit_for_practice=False),
+        *(replace(m, fit_for_practice=not m.held_down) for m in memories(down)),
     )
 
 
@@ -318,7 +358,10 @@ def broken(case: Case, d: Decision) -> str | None:
             return "acts while paused"
         if rule.mode is Mode.OBSERVE and not override and not d.touches_nothing:
             return "touches something in mode observe"
-        if d.needs_approval is not (by_itself and rule.mode is Mode.APPROVE):
+        if d.drill is DrillMove.BEGIN and (problem := unfit(case, d)):
+            return problem
+        asks = by_itself and rule.mode is Mode.APPROVE and d.drill is None
+        if d.needs_approval is not asks:
             return "asks for approval when it should not, or does not when it should"
         if d.kind is DecisionKind.REPAIR:
             return None if d.path in s.drifted else "repairs what has not drifted"
@@ -337,15 +380,19 @@ def broken(case: Case, d: Decision) -> str | None:
             return "an override is not recorded"
         if not by_itself:
             return None
+        if s.history.quarantines:
+            return "acts by itself while an operator is needed"
         if memory.limit_reached:
             return "invariant 8: switches beyond the limit of the hour"
-        if usable and verdict is not None and verdict.health is Health.UNKNOWN:
+        unknown = verdict is not None and verdict.health is Health.UNKNOWN
+        if usable and unknown and d.drill is not DrillMove.ABORT:
             return "moves traffic on missing data"
         if (
             usable
             and verdict is not None
             and verdict.health is Health.FAILED
             and not memory.settled
+            and d.drill is not DrillMove.ABORT
         ):
             return "leaves on fewer failing looks than the policy asks for"
         if stays_well:
@@ -362,6 +409,12 @@ def broken(case: Case, d: Decision) -> str | None:
         return None if firm else "does not obey an override"
     if not by_itself or rule.mode is Mode.PAUSED:
         return None
+    away = s.history.drill is not None and active == s.history.drill.away
+    at_home = s.health[FIRST].carries and FIRST not in rule.quarantined
+    if away and memory.giving_way and usable and at_home:
+        return "practice does not give way to something real"
+    if s.history.quarantines:
+        return None if d.kind is DecisionKind.ESCALATE else "is silent while an operator is needed"
     lost = barred or (verdict is not None and verdict.health is Health.FAILED and memory.settled)
     if not lost:
         return None
@@ -375,6 +428,26 @@ def broken(case: Case, d: Decision) -> str | None:
             return "invariant 7: stays on a path that is lost while an allowed one carries"
         if d.kind is not DecisionKind.ESCALATE or name not in d.passed_over:
             return "says nothing of a path that it passed over"
+    return None
+
+
+def unfit(case: Case, d: Decision) -> str | None:
+    """What is wrong with beginning a drill here, if something is."""
+    s, memory, rule = case
+    if any(s.health[name].health is not Health.HEALTHY for name in (FIRST, SECOND)):
+        return "practice on a link that is not well"
+    if s.alarms != () or s.history.drill is not None:
+        return "practice while an alarm rings, or during another drill"
+    if not d.drill_seconds:
+        return "practice without an end"
+    if s.intent is not None:
+        return None
+    window_open = all(window.contains(s.now) for window in s.policy.drill.change_windows)
+    scheduled = s.policy.drill.automation is Automation.AUTOMATIC
+    if not (scheduled and s.routine and window_open and memory.fit_for_practice):
+        return "practice that nobody asked for now"
+    if rule.mode is not Mode.AUTOMATIC or rule.quarantined or s.active_path != FIRST:
+        return "practice that is not the schedule's to begin"
     return None
 
 

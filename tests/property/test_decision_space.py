@@ -13,20 +13,22 @@ import sys
 import time
 from dataclasses import replace
 from datetime import timedelta
-from itertools import product
+from itertools import islice, product
 
 import pytest
 
 from control_plane.domain.decide import SWITCHES, Decision, DecisionKind, Situation, decide, judge
+from control_plane.domain.drill import DrillMove
 from control_plane.domain.health import Health, PathHealth
 from control_plane.domain.observation import (
     BreakerState,
 )
-from control_plane.domain.policy import ApprovalRules, Policy
+from control_plane.domain.policy import ApprovalRules, Automation, DrillSchedule, Policy
 from control_plane.domain.topology import RoutingMethod, Topology
 from tests.builders import NOON
 from tests.property.decision_space import (
     FIRST,
+    GONE,
     INTENTS,
     LINK,
     MOVED,
@@ -40,6 +42,7 @@ from tests.property.decision_space import (
     count,
     judged,
     memories,
+    memories_of_practice,
     rules,
     sample,
     special_memories,
@@ -113,16 +116,48 @@ def test_every_memory_keeps_the_invariants():
 def test_a_drill_keeps_the_invariants():
     """Practice is never held on a link that is not well, whatever the mode, the quarantine and the memory."""
     policies = rules((), (FIRST,), (SECOND,))
-    drills = cases(policies, calm, PLACES[:2], INTENTS[4:])
-    begun = [case for case in drills if judge(case[0]).acts]
-    assert count(iter(begun)) == len(begun) > 0
-    for situation, _, _ in begun:
-        assert {verdict.health for verdict in situation.health.values()} == {Health.HEALTHY}
+    begun = []
+    for alarms in ((), ("an alarm",), None):
+        found = cases(policies, calm, PLACES[:2], INTENTS[4:], alarms=alarms)
+        drills = list(islice(found, 0, None, 1 if alarms == () else 5))
+        assert count(iter(drills)) == len(drills)
+        begun += [case for case in drills if judge(case[0]).acts]
+    assert begun
+    assert {situation.alarms for situation, _, _ in begun} == {()}
+
+
+def test_the_schedule_begins_a_drill_where_everything_allows_it_and_nowhere_else():
+    """Every memory, verdict, mode and quarantine: due, in its window, without an alarm, on a routine look only."""
+    closed = {"opens": "13:00", "closes": "14:00"}
+    schedule = DrillSchedule(automation=Automation.AUTOMATIC)
+    waiting = DrillSchedule(automation=Automation.AUTOMATIC, change_windows=(closed,))
+    begun = set()
+    for drill, routine, alarms in (
+        (schedule, True, ()),
+        (schedule, True, ("an alarm",)),
+        (schedule, True, None),
+        (schedule, False, ()),
+        (waiting, True, ()),
+    ):
+        policies = rules((), drill=drill)[:2]
+        more = {"routine": routine, "alarms": alarms}
+        found = cases(policies, memories_of_practice, PLACES[:1], INTENTS[:1], **more)
+        chosen = list(
+            islice(found, 0, None, 1 if routine and not alarms and drill is schedule else 11)
+        )
+        assert count(iter(chosen)) == len(chosen)
+        decided = ((memory, judge(situation)) for situation, memory, _ in chosen)
+        begun |= {id(memory) for memory, decision in decided if decision.drill is DrillMove.BEGIN}
+    fit = {id(memory) for memory in memories_of_practice(()) if memory.fit_for_practice}
+    assert begun == fit
 
 
 def test_a_published_path_that_moved_meanwhile_stops_everything():
     """Nothing is done about a link that is not the one looked at; one never published is looked after."""
     assert count(cases(rules(()), calm, MOVED, INTENTS)) > 5_000
+    for last in (FIRST, SECOND, GONE):
+        found = cases(rules(()), calm, MOVED[1:], INTENTS, rollback_path=last)
+        assert count(islice(found, 0, None, 5)) > 1_000
 
 
 def test_the_internet_is_taken_only_where_policy_allows_it():

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -22,9 +23,12 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from control_plane.domain.drill import Drill
 from control_plane.domain.journal import EntryKind, verify
 from control_plane.domain.policy import Policy
+from control_plane.errors import LeaseTaken
 from control_plane.operations import observe as observing
+from control_plane.operations.operator import resolve
 from state_machine import runtime
 from tests.simulation import definition
 from tests.simulation.world import LINK, PATHS, Control, World
@@ -36,6 +40,7 @@ POLICY = Policy.model_validate(
         "maximum_switches_per_hour": 6,
         "lease_seconds": 60,
         "maximum_rounds": 3,
+        "drill": {"automation": "automatic", "every_days": 1 / 48, "duration_seconds": 300},
     }
 )
 SWEEP = {
@@ -46,6 +51,14 @@ SWEEP = {
 # After the last disturbance: a dead run's lease, then an hour in which the hourly limit may still count old switches.
 BOUND_SWEEPS = 75
 MOST_RUNS = 3
+
+
+INTENTS: tuple[dict[str, Any], ...] = (
+    {"intent": "restore"},
+    {"intent": "rollback", "to_generation": 1},
+    {"intent": "drill", "duration_seconds": 120},
+    {"intent": "failback"},
+)
 
 
 def report(path: str) -> dict[str, Any]:
@@ -70,9 +83,10 @@ class SimulatedLink(RuleBasedStateMachine):
         self.world = World(POLICY)
         self.runs: list[Run] = []
         self.started = 0
+        self.by_hand: set[str] = set()
         self.patch = pytest.MonkeyPatch()
-        control = Control(self.world)
-        self.patch.setattr(runtime, "control", lambda: control)
+        self.control = Control(self.world)
+        self.patch.setattr(runtime, "control", lambda: self.control)
         described = observing._Described
         self.patch.setattr(observing, "_describe", lambda *_: described(self.world.sides(), [], {}))
 
@@ -90,6 +104,23 @@ class SimulatedLink(RuleBasedStateMachine):
     def somebody_deletes_a_route(self, path: str) -> None:
         table = {"tunnel-1": "rtb-end-a", "tunnel-2": "rtb-end-b"}[path]
         self.world.routes.pop((table, "10.0.0.0/16"), None)
+
+    @rule(rings=st.booleans())
+    def alarms_ring_or_fall_silent(self, rings: bool) -> None:
+        self.world.in_alarm = rings
+
+    @rule()
+    def somebody_deletes_the_routing_config(self) -> None:
+        self.world.config, self.world.spoilt = None, False
+
+    @rule()
+    def somebody_overwrites_the_routing_config(self) -> None:
+        self.world.spoilt = True
+
+    @rule(which=st.integers(0, 20))
+    def somebody_puts_an_old_routing_config_back(self, which: int) -> None:
+        versions = self.world.versions
+        self.world.config, self.world.spoilt = versions[which % len(versions)], False
 
     @rule(seconds=st.integers(1, 900))
     def time_passes(self, seconds: int) -> None:
@@ -128,21 +159,28 @@ class SimulatedLink(RuleBasedStateMachine):
         """By a person or for good: nothing of it ever runs again."""
         self.runs.pop(which % len(self.runs))
 
+    @precondition(lambda self: len(self.runs) < MOST_RUNS)
+    @rule(intent=st.sampled_from(INTENTS), skew=st.floats(-0.9, 0.9))
+    def an_operator_asks(self, intent: dict[str, Any], skew: float) -> None:
+        self.start({"link_id": LINK, **intent}, skew)
+
     @rule()
     def an_operator_resolves_the_link(self) -> None:
-        self.world.resolve()
+        with suppress(LeaseTaken):
+            resolve(self.control, LINK, "an operator", "a test", self.world.now, leave_plan=False)
 
     # -- what must hold ---------------------------------------------------------------------------
 
     @invariant()
     def switches_are_bounded(self) -> None:
-        """8: no hour holds more switches than the policy allows, rollbacks apart."""
+        """8: no hour holds more switches than the policy allows, rollbacks and what people ask for apart."""
         since = self.world.now - timedelta(hours=1)
         switches = [
             entry
             for entry in self.world.entries_
             if entry.kind is EntryKind.PUBLISHED
             and entry.at > since
+            and entry.execution not in self.by_hand
             and not entry.data["reason"].startswith("rollback")
         ]
         assert len(switches) <= POLICY.maximum_switches_per_hour
@@ -166,15 +204,16 @@ class SimulatedLink(RuleBasedStateMachine):
             while self.advance(run, drop=False):
                 pass
         self.runs.clear()
-        world.resolve()
+        world.in_alarm = False
+        self.an_operator_resolves_the_link()
         for _ in range(BOUND_SWEEPS):
             world.now += timedelta(seconds=60)
-            run = self.start(SWEEP, 0.0)
-            while self.advance(run):
-                pass
+            if world.spoilt or (world.config is not None and world.config != world.followed):
+                self.run_through({"intent": "restore", "link_id": LINK})
+            self.run_through(SWEEP)
             if self.is_right():
                 return
-            world.resolve()
+            self.an_operator_resolves_the_link()
         raise AssertionError(
             f"not right after {BOUND_SWEEPS} sweeps: {world.config}, alive {world.alive}, "
             f"gray {world.gray}, routes {world.routes}, lease {world.lease}, plan {world.plan}, "
@@ -184,12 +223,23 @@ class SimulatedLink(RuleBasedStateMachine):
     def is_right(self) -> bool:
         """Nothing is left over, and traffic is on a path that carries, if any could."""
         world = self.world
-        assert world.config is not None
         if world.open_plan(LINK) is not None or "holder" in world.lease:
             return False
+        drill = world.history_.drill
+        if drill is not None and not self.may_last(drill):
+            return False
+        if world.config is None or world.spoilt or world.config != world.followed:
+            return not any(world.could_carry(path) for path in PATHS)
         if not any(world.could_carry(path) for path in PATHS):
             return True
         return world.carries(world.config.active_path)
+
+    def may_last(self, drill: Drill) -> bool:
+        """A drill is away until its end, and longer only where home carries nothing."""
+        world = self.world
+        assert world.config is not None
+        away = world.config.active_path == drill.away
+        return away and (world.now < drill.until or not world.could_carry(drill.home))
 
     # -- moving ---------------------------------------------------------------------------------------
 
@@ -200,7 +250,15 @@ class SimulatedLink(RuleBasedStateMachine):
         run = Run(name, skew, definition.run(name, event, lambda _: self.enter(name, skew)))
         assert document["execution"] == name
         self.runs.append(run)
+        if "intent" in event:
+            self.by_hand.add(name)
         return run
+
+    def run_through(self, event: dict[str, Any]) -> None:
+        """A run from its start to its end, by a good clock."""
+        run = self.start(event, 0.0)
+        while self.advance(run):
+            pass
 
     def enter(self, name: str, skew: float) -> None:
         """A step of this run begins: it is the one that writes, by its own clock."""

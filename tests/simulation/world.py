@@ -23,7 +23,13 @@ from control_plane.domain.observation import ProbeResult
 from control_plane.domain.plan import Plan
 from control_plane.domain.policy import Policy
 from control_plane.domain.topology import SideName, Topology
-from control_plane.errors import LeaseLost, RouteChanged, StaleGeneration
+from control_plane.errors import (
+    AwsUnavailable,
+    InvalidPublishedConfig,
+    LeaseLost,
+    RouteChanged,
+    StaleGeneration,
+)
 from proxy.routing_config import RoutingConfig
 from tests.unit.route_model_language import route
 from tests.unit.test_route_model_link import commercial, cut, govcloud
@@ -95,6 +101,12 @@ class World:
     gray: dict[str, bool] = field(default_factory=lambda: dict.fromkeys(PATHS, False))
     routes: dict[tuple[str, str], str] = field(default_factory=dict)
     config: RoutingConfig | None = None
+    spoilt: bool = False
+    claimed: int = 0
+    versions: list[RoutingConfig] = field(default_factory=list)
+    trouble: str | None = None
+    in_alarm: bool = False
+    down: set[str] = field(default_factory=set)
     lease: dict[str, Any] = field(default_factory=lambda: {"token": 0})
     entries_: list[Entry] = field(default_factory=list)
     history_: LinkHistory = field(default_factory=LinkHistory)
@@ -126,6 +138,12 @@ class World:
                 "published_at": START, "published_by": "deploy", "reason": "first deployment",
             }
         )  # fmt: skip
+        self.versions.append(self.config)
+
+    @property
+    def followed(self) -> RoutingConfig:
+        """What proxies follow: the newest generation that was ever published."""
+        return self.versions[-1]
 
     # -- the truth ----------------------------------------------------------------------------------
 
@@ -180,6 +198,10 @@ class World:
             self.die_at = None
             raise Killed
 
+    def _reach(self, service: str) -> None:
+        if service in self.down:
+            raise AwsUnavailable(service, "ServiceUnavailable")
+
     def now_of(self) -> datetime:
         """The running process's clock."""
         return self.now + timedelta(seconds=self.skew_seconds)
@@ -190,20 +212,42 @@ class World:
         return self.topology
 
     def routing_config(self, link_id: str) -> RoutingConfig | None:
+        if self.spoilt:
+            raise InvalidPublishedConfig("document", "written by a stranger")
         return self.config
 
-    def publish(self, config: RoutingConfig, expected_generation: int) -> None:
-        assert self.config is not None
-        if self.config.generation != expected_generation:
-            raise StaleGeneration(LINK, expected_generation, self.config.generation)
+    def publish(
+        self, config: RoutingConfig, expected_generation: int, *, replace_unreadable: bool = False
+    ) -> None:
+        current = None if self.spoilt and replace_unreadable else self.routing_config(LINK)
+        found = current.generation if current else 0
+        if found != expected_generation:
+            raise StaleGeneration(LINK, expected_generation, found)
         with self.write():
             self._may_write()
-            assert config.generation == self.config.generation + 1, "2: generations only grow"
+            assert config.generation > self.followed.generation, "2: generations only grow"
             if not config.reason.startswith("rollback"):
                 done = {e.kind for e in self.entries_ if e.execution == self.running}
                 assert {EntryKind.PLANNED, EntryKind.PROBED} <= done, "3: both proofs first"
-            self.config = config
+            self.config, self.spoilt = config, False
+            self.versions.append(config)
             self.publications.append((config.generation, config.published_by))
+
+    def ringing(self, prefix: str, names: Any) -> tuple[str, ...]:
+        return (f"{prefix}tunnel-1-down",) if self.in_alarm else ()
+
+    def highest(self, link_id: str) -> int:
+        return self.claimed
+
+    def claim(self, link_id: str, key: str | int, execution: str = "") -> bool:
+        """A generation, or a first time: the world has seen everything before."""
+        if isinstance(key, str):
+            return True
+        if key <= self.claimed:
+            return False
+        with self.write():
+            self.claimed = key
+        return True
 
     def put(self, document: Any) -> str:
         with self.write():
@@ -214,29 +258,30 @@ class World:
         return copy.deepcopy(self.evidence_[int(reference)])
 
     def send(self, subject: str, text: str) -> None:
+        self._reach("sns")
         with self.write("people"):
             self.letters.append(subject)
-
-    def claim(self, link_id: str, key: str, execution: str) -> bool:
-        return True
 
     # -- lease ------------------------------------------------------------------------------------------
 
     def acquire(self, link_id: str, holder: str, seconds: int, now: datetime) -> Lease | None:
         lease, now_ms = self.lease, _ms(now)
-        stale = lease.get("expires_ms", 0) < now_ms - SKEW_ALLOWANCE_MS and "kept" not in lease
+        stale = (
+            lease.get("expires_ms", 0) < now_ms - SKEW_ALLOWANCE_MS and "kept_because" not in lease
+        )
         if lease.get("holder") not in (None, holder) and not stale:
             return None
         with self.write():
             token = lease["token"] + 1
             self.lease = {"holder": holder, "token": token, "expires_ms": now_ms + seconds * 1000}
-        return Lease(LINK, holder, token, now + timedelta(seconds=seconds))
+        return Lease(LINK, holder, token, now + timedelta(seconds=seconds), self.trouble)
 
-    def leave_signal(self, link_id: str) -> bool:
+    def leave_signal(self, link_id: str, trouble: str | None = None) -> bool:
         if "holder" not in self.lease:
             return False
         with self.write():
             self.lease["pending"] = True
+            self.trouble = trouble or self.trouble
         return True
 
     def renew(self, lease: Lease, seconds: int, now: datetime) -> Lease:
@@ -253,29 +298,32 @@ class World:
             return False
         with self.write():
             self.lease = {"token": self.lease["token"]}
+            self.trouble = self.trouble if even_if_pending else None
         return True
 
-    def take_pending(self, lease: Lease) -> None:
+    def take_pending(self, lease: Lease) -> str | None:
         if not self._ours(lease):
             raise LeaseLost(LINK, lease.token)
         with self.write():
             self.lease.pop("pending", None)
+        return self.trouble
 
     def keep(self, lease: Lease, reason: str) -> None:
+        self._reach("lease")
         if not self._ours(lease):
             raise LeaseLost(LINK, lease.token)
         with self.write():
-            self.lease["kept"] = reason
+            self.lease["kept_because"] = reason
 
     def current(self, link_id: str) -> dict[str, Any]:
         return dict(self.lease)
 
-    def resolve(self, *, leave_plan: bool = False) -> None:
-        """An operator lets go of a kept lease; with `leave_plan` what stuck is not tried again."""
-        if "kept" in self.lease:
+    def resolve(self, link_id: str) -> bool:
+        if "kept_because" not in self.lease:
+            return False
+        with self.write():
             self.lease = {"token": self.lease["token"]}
-            if leave_plan and self.plan is not None:
-                self.plan["open"] = False
+        return True
 
     def _ours(self, lease: Lease) -> bool:
         mine: bool = self.lease.get("holder") == lease.holder and self.lease["token"] == lease.token
@@ -289,6 +337,7 @@ class World:
     def append(
         self, link_id: str, kind: EntryKind, execution: str, data: dict[str, Any], now: datetime
     ) -> Entry:
+        self._reach("journal")
         previous = self.entries_[-1].hash if self.entries_ else GENESIS
         entry = Entry(link_id, len(self.entries_) + 1, now, kind, execution, data, previous)
         with self.write("journal"):
@@ -301,6 +350,9 @@ class World:
         found = [(entry, entry.hash) for entry in self.entries_]
         return (found[::-1] if newest_first else found)[:limit]
 
+    def of_kind(self, link_id: str, kind: EntryKind) -> Iterator[Entry]:
+        return (entry for entry in self.entries_[::-1] if entry.kind is kind)
+
     def head(self, link_id: str) -> tuple[int, str]:
         return (len(self.entries_), self.entries_[-1].hash) if self.entries_ else (0, GENESIS)
 
@@ -308,6 +360,7 @@ class World:
         return self.history_
 
     def save_history(self, link_id: str, history: LinkHistory, lease: Lease) -> None:
+        self._reach("history")
         if lease.token < self.history_token:
             raise LeaseLost(LINK, lease.token)
         with self.write():
@@ -367,14 +420,14 @@ class World:
 
     def call(self, minimum_generation: int, model_id: str | None) -> ProxyAnswer:
         """The proxy: the published path if it carries, otherwise the other one."""
-        assert self.config is not None
+        config = self.followed
         if self.deaf_callers:
-            return ProxyAnswer(503, None, self.config.generation, "nobody is let through")
-        order = [self.config.active_path, *(p for p in PATHS if p != self.config.active_path)]
+            return ProxyAnswer(503, None, config.generation, "nobody is let through")
+        order = [config.active_path, *(p for p in PATHS if p != config.active_path)]
         for path in order:
             if self.carries(path):
-                return ProxyAnswer(200, path, self.config.generation, "answered")
-        return ProxyAnswer(503, None, self.config.generation, "no path")
+                return ProxyAnswer(200, path, config.generation, "answered")
+        return ProxyAnswer(503, None, config.generation, "no path")
 
 
 class Control:
@@ -383,8 +436,8 @@ class Control:
     def __init__(self, world: World) -> None:
         self.world = world
         self.settings, self.session = SimpleNamespace(link_id=LINK), None
-        self.leases = self.journal = self.state = self.evidence = world
-        self.notifier = self.events = self.first_times = self.proxy = world
+        self.leases = self.journal = self.state = self.evidence = self.generations = world
+        self.notifier = self.events = self.first_times = self.proxy = self.alarms = world
         self.documents = SimpleNamespace(
             topology=world.topology_of,
             policy=lambda link_id, topology: world.policy,

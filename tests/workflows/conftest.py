@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ import pytest
 from control_plane.adapters.dynamodb import SKEW_ALLOWANCE_MS, Journal, LeaseStore, LinkState
 from control_plane.domain.history import LinkHistory
 from control_plane.domain.journal import Entry, verify
+from control_plane.operations.operator import resolve
 from infra.local.dataplane import DataPlane
 from infra.local.environment import Environment
 
@@ -266,10 +268,22 @@ class Link:
 
     def settle(self) -> None:
         """What time and an operator do after a failure: a dead run's lease runs out, a kept one is resolved."""
-        if not self.leases.resolve("bedrock") and self.lease_holder is not None:
-            runs_out = int(self.leases.current("bedrock")["expires_ms"]) + SKEW_ALLOWANCE_MS
+        held = self.leases.current("bedrock")
+        if "kept_because" not in held and "holder" in held:
+            runs_out = int(held["expires_ms"]) + SKEW_ALLOWANCE_MS
             assert runs_out / 1000 - time.time() < LONGEST_LEASE_SECONDS
             time.sleep(max(0.0, runs_out / 1000 - time.time() + 0.01))
+        self.resolve()
+
+    def resolve(self) -> bool:
+        """An operator has put the link right."""
+        stores = SimpleNamespace(
+            leases=self.leases,
+            state=self.state,
+            journal=Journal(self, "twinspan-state"),  # type: ignore[arg-type]
+        )
+        now = datetime.now(UTC)
+        return resolve(stores, "bedrock", "an operator", "a test", now, leave_plan=False)  # type: ignore[arg-type]
 
     def reset(self) -> None:
         """Everything well and on tunnel-1, under the common policy."""

@@ -47,7 +47,7 @@ def crashed_run(link: Link) -> Callable[[], Finished]:
     link.fail_next("apply", FaultKind.KILL_AFTER)
     link.fail_next("roll-back", FaultKind.RAISE)
     link.run(SWEEP)
-    link.leases.resolve("bedrock")
+    link.resolve()
     return lambda: link.run(SWEEP)
 
 

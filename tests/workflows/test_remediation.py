@@ -306,5 +306,8 @@ def test_when_a_rollback_fails_the_link_is_held_for_a_person(link):
     assert link.leases.current("bedrock")["kept_because"]
     assert link.entries("needs-operator", done.name)
     assert link.run(SWEEP).states[-1] == "NothingToDo"
-    assert link.leases.resolve("bedrock")
+    assert set(link.state.history("bedrock").quarantines) == {"tunnel-1", "tunnel-2"}
+    assert link.resolve()
+    assert not link.state.history("bedrock").quarantines
+    assert link.entries("resolved")[-1].data["by"] == "an operator"
     assert link.run(SWEEP).status == "SUCCEEDED"

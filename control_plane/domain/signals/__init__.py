@@ -10,7 +10,7 @@ guaranteed: that an event is true, recent, or the first of its kind.
 One module for each family of sources, with the origin of its shapes; `fields` and `resources` are what they share.
 """
 
-from control_plane.domain.signals.intents import PERFORMED, Intent, IntentKind, is_intent
+from control_plane.domain.signals.intents import Intent, IntentKind, is_intent
 from control_plane.domain.signals.model import Ignored, Signal, SignalKind
 from control_plane.domain.signals.own import CANARY_DETAIL_TYPE, CANARY_SOURCE
 from control_plane.domain.signals.parameters import is_routing_config
@@ -29,7 +29,6 @@ from control_plane.domain.signals.vpn_logs import (
 __all__ = [
     "CANARY_DETAIL_TYPE",
     "CANARY_SOURCE",
-    "PERFORMED",
     "READERS",
     "TUNNEL_LOG_DETAIL_TYPE",
     "TUNNEL_LOG_SOURCE",

@@ -48,7 +48,8 @@ def read_alarm(
     kind = SignalKind.CANARY if probed else SignalKind.ALARM
     suppressed = text(at(detail, "state", "actionsSuppressedBy"))
     about = f"{name} is {state}" + (f", suppressed by {suppressed}" if suppressed else "")
-    return signal(kind, owner.link_id, about, event, owner.path, owner.resource)
+    rings = state == "ALARM"
+    return signal(kind, owner.link_id, about, event, owner.path, owner.resource, trouble=rings)
 
 
 def _metric(entry: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from control_plane.domain.documents import Document, parse
 from control_plane.domain.topology import LinkId, PathName, Topology
-from control_plane.errors import InvalidIntent, UnsupportedIntent
+from control_plane.errors import InvalidIntent
 
 
 class IntentKind(StrEnum):
@@ -24,13 +24,6 @@ class IntentKind(StrEnum):
     RESTORE = "restore"
 
 
-# What the remediation workflow carries out. A drill needs a return that comes by itself, and a restore the
-# stored state of a generation; until the workflow has both, asking for one is refused, never half done.
-PERFORMED = frozenset(
-    {IntentKind.FAILOVER, IntentKind.FAILBACK, IntentKind.ROLLBACK, IntentKind.RECONCILE}
-)
-
-
 class Intent(Document):
     """An operator's request, as the execution's input."""
 
@@ -38,6 +31,7 @@ class Intent(Document):
     link_id: LinkId
     to: PathName | None = None
     to_generation: int | None = Field(default=None, ge=1)
+    duration_seconds: float | None = Field(default=None, ge=1, le=86400)
     reason: str = Field(default="", max_length=500)
     requested_by: str = Field(default="unnamed operator", max_length=200)
     dry_run: bool = False
@@ -47,6 +41,8 @@ class Intent(Document):
     def _complete(self) -> Self:
         if self.intent is IntentKind.ROLLBACK and self.to_generation is None:
             raise ValueError("to_generation: a rollback says to which generation")
+        if self.duration_seconds is not None and self.intent is not IntentKind.DRILL:
+            raise ValueError(f"duration_seconds: only a drill lasts, and a {self.intent} does not")
         if self.override and not self.reason:
             raise ValueError("reason: an override must give one")
         return self
@@ -64,11 +60,8 @@ class Intent(Document):
         """Refuse an intent that cannot be carried out on this link.
 
         Raises:
-            UnsupportedIntent: the workflow does not perform this kind.
             InvalidIntent: the link has no such path; names those that exist.
         """
-        if self.intent not in PERFORMED:
-            raise UnsupportedIntent(str(self.intent), sorted(PERFORMED))
         if self.to is not None and topology.path(self.to) is None:
             known = ", ".join(topology.path_names)
             raise InvalidIntent("to", f"no path {self.to!r} on {self.link_id} (has {known})")

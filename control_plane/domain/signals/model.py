@@ -33,7 +33,8 @@ class Signal(Document):
     """Look at this link.
 
     `about` says in words what drew attention to it, `path` which of its paths that is, where it is one,
-    and `resource` which resource (an AWS id, a parameter's name), where the source names one.
+    and `resource` which resource (an AWS id, a parameter's name), where the source names one. `trouble` when it
+    tells of something that stopped working, rather than of a change, of a recovery, or of nothing.
     """
 
     kind: SignalKind
@@ -41,6 +42,7 @@ class Signal(Document):
     about: str
     path: str | None = None
     resource: str | None = None
+    trouble: bool = False
     occurred_at: datetime | None = None
     event_id: str | None = None
 
@@ -67,6 +69,8 @@ def signal(
     event: Mapping[str, Any],
     path: str | None = None,
     resource: str | None = None,
+    *,
+    trouble: bool = False,
 ) -> Signal:
     """A signal with the event's own id and time, if it has them."""
     return Signal(
@@ -75,6 +79,7 @@ def signal(
         about=clean(about, MAXIMUM_TEXT),
         path=path,
         resource=resource,
+        trouble=trouble,
         occurred_at=moment(at(event, "time")),
         event_id=text(at(event, "id")),
     )

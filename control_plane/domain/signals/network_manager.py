@@ -38,7 +38,15 @@ def read_status_update(
         return Ignored(reason, unmatched=identifier(connections[0]))
     outside = text(either_case(detail, "outsideIpAddress")) or "?"
     about = f"{change} on {owner.resource} tunnel {outside}"
-    return signal(SignalKind.TUNNEL_EVENT, owner.link_id, about, event, owner.path, owner.resource)
+    return signal(
+        SignalKind.TUNNEL_EVENT,
+        owner.link_id,
+        about,
+        event,
+        owner.path,
+        owner.resource,
+        trouble=change.endswith("-DOWN"),
+    )
 
 
 def read_routing_update(

@@ -24,7 +24,7 @@ def read_path_report(
         return unknown
     reason = text(detail.get("reason"))
     about = f"proxy breaker {state} on {path}" + (f": {reason}" if reason else "")
-    return signal(SignalKind.PATH_REPORT, link_id, about, event, path)
+    return signal(SignalKind.PATH_REPORT, link_id, about, event, path, trouble=state == "open")
 
 
 def read_canary_result(
@@ -43,7 +43,7 @@ def read_canary_result(
         return Ignored(f"the canary's probe of {path} passed")
     seen = text(detail.get("seen"))
     about = f"canary failed on {path}" + (f": {seen}" if seen else "")
-    return signal(SignalKind.CANARY, link_id, about, event, path)
+    return signal(SignalKind.CANARY, link_id, about, event, path, trouble=True)
 
 
 def read_sweep(

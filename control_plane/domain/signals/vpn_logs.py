@@ -70,7 +70,9 @@ def read_tunnel_log(
     if owner is None:
         reason = f"{seen}: not a VPN connection of a known link"
         return Ignored(reason, unmatched=connection)
-    return signal(SignalKind.TUNNEL_LOG, owner.link_id, seen, event, owner.path, connection)
+    return signal(
+        SignalKind.TUNNEL_LOG, owner.link_id, seen, event, owner.path, connection, trouble=True
+    )
 
 
 def to_detail(found: Signal) -> dict[str, Any]:
@@ -138,7 +140,13 @@ def _read_loss(
     about = f"{loss} on {owner.resource} tunnel {tunnel['outside'] or '?'}"
     event = {"id": item.get("id"), "time": _iso(item.get("timestamp"))}
     return tunnel[0], signal(
-        SignalKind.TUNNEL_LOG, owner.link_id, about, event, owner.path, owner.resource
+        SignalKind.TUNNEL_LOG,
+        owner.link_id,
+        about,
+        event,
+        owner.path,
+        owner.resource,
+        trouble=True,
     )
 
 
