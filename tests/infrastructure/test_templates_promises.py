@@ -31,7 +31,7 @@ LOOKS = {"ReadGovCloudNetwork", "ReadCommercialCredential"}
 ABILITIES: dict[str, set[str]] = {
     "AcquireLease": set(),
     "Observe": {"UseEvidence", "Notify", *LOOKS},
-    "Decide": {"UseEvidence"},
+    "Decide": {"UseEvidence", "ReadAlarms"},
     "Plan": {"UseEvidence"},
     "ProbeTarget": {"UseEvidence", "ReadCommercialCredential"},
     "Apply": {"UseEvidence", "ChangeManagedRoutes", *LOOKS},
