@@ -225,11 +225,11 @@ class SimulatedLink(RuleBasedStateMachine):
         world = self.world
         if world.open_plan(LINK) is not None or "holder" in world.lease:
             return False
+        if world.config is None or world.spoilt or world.config != world.followed:
+            return not any(world.could_carry(path) for path in PATHS)
         drill = world.history_.drill
         if drill is not None and not self.may_last(drill):
             return False
-        if world.config is None or world.spoilt or world.config != world.followed:
-            return not any(world.could_carry(path) for path in PATHS)
         if not any(world.could_carry(path) for path in PATHS):
             return True
         return world.carries(world.config.active_path)
