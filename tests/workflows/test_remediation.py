@@ -1,6 +1,7 @@
 """The workflow as it runs: real definition, real handlers, one process per function."""
 
 import json
+import time
 
 import pytest
 
@@ -235,6 +236,59 @@ def test_a_rollback_to_a_generation_that_never_was_is_refused(link):
     assert done.status == "FAILED"
     assert "UnknownGeneration" in link.entries("outcome", done.name)[0].data["error"]
     assert link.published == before
+
+
+def test_a_rollback_to_a_dead_path_changes_nothing(link):
+    """An earlier generation is gone back to only if its path is proved like any other."""
+    link.intent("failover", to="tunnel-2")
+    over = link.config["generation"]
+    link.intent("failback")
+    before, tables = link.published, link.route_tables()
+    link.environment.faults.cut("tunnel-2")
+    done = link.intent("rollback", to_generation=over)
+    assert (done.status, done.error) == ("FAILED", "Escalated")
+    assert (link.published, link.route_tables()) == (before, tables)
+
+
+def test_a_drill_returns_with_a_sweep_and_is_remembered(link):
+    """Traffic is away until the drill's end, and the outcome is in the journal and in the memory."""
+    link.intent(
+        "drill", to="tunnel-2", duration_seconds=1, override=True, reason="alarms lag behind"
+    )
+    assert link.config["active_path"] == "tunnel-2"
+    assert link.state.history("bedrock").drill.confirmed
+    until = link.state.history("bedrock").drill.until.timestamp()
+    time.sleep(max(0.0, until - time.time()))
+    assert link.run(SWEEP).status == "SUCCEEDED"
+    assert link.config["active_path"] == "tunnel-1"
+    assert link.entries("drill")[-1].data["outcome"] == "passed"
+    assert link.state.history("bedrock").drills.last.outcome == "passed"
+
+
+def test_a_deleted_routing_config_is_put_back_above_every_generation(link):
+    """A proxy that has seen the newest one adopts what the next look publishes."""
+    link.intent("failover", to="tunnel-2")
+    generation, _ = link.published
+    link.client("ssm").delete_parameter(Name="/twinspan/bedrock/routing-config")
+    assert link.run(SWEEP).status == "SUCCEEDED"
+    assert link.published == (generation + 1, "tunnel-2")
+    assert link.entries("verified")[-1].data["seen"].endswith(f"generation {generation + 1}")
+
+
+def test_an_overwritten_routing_config_is_restored_on_an_operators_word(link):
+    """The restore is proved, probed and verified like any plan."""
+    generation, path = link.published
+    link.client("ssm").put_parameter(
+        Name="/twinspan/bedrock/routing-config", Value="nonsense", Type="String", Overwrite=True
+    )
+    assert link.run(SWEEP).status == "FAILED"
+    done = link.intent("restore", reason="overwritten by mistake")
+    assert done.status == "SUCCEEDED"
+    now_generation, now_path = link.published
+    assert now_generation > generation
+    assert now_path == path
+    kinds = {entry.kind for entry in link.entries(execution=done.name)}
+    assert {"planned", "probed", "published", "verified"} <= kinds
 
 
 class TestApproval:
