@@ -19,6 +19,7 @@ from control_plane.domain.journal import EntryKind, verify
 from control_plane.domain.policy import Policy
 from control_plane.errors import AwsRefused, AwsUnavailable
 from control_plane.operations import observe as observing
+from control_plane.operations.operator import resolve
 from state_machine import runtime
 from tests.property.test_link_stateful import SWEEP
 from tests.simulation import definition
@@ -66,12 +67,19 @@ class Stage:
     def settle(self) -> None:
         """What time and an operator do after a failure."""
         self.world.now += timedelta(seconds=POLICY.lease_seconds + 5)
-        stuck = "RollbackIncomplete" in self.world.lease.get("kept", "")
+        stuck = "RollbackIncomplete" in self.world.lease.get("kept_because", "")
         if stuck:
             for path in self.world.topology.paths:
                 for one in path.required_routes:
                     self.world.routes[one.table_id, one.destination] = one.target
-        self.world.resolve(leave_plan=stuck)
+        resolve(
+            Control(self.world),  # type: ignore[arg-type]
+            LINK,
+            "an operator",
+            "a test",
+            self.world.now,
+            leave_plan=stuck,
+        )
 
 
 # -- what is wrong with the link -------------------------------------------------------------------------

@@ -48,7 +48,7 @@ class Play:
         self.started += 1
         name = f"run-{self.started}"
 
-        def enter() -> None:
+        def enter(_state: str) -> None:
             self.world.running = name
 
         return definition.run(name, event, enter)
