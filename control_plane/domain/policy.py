@@ -48,6 +48,8 @@ __all__ = [
 ]
 
 ABSENT_VERSION = 0
+# There and back, and one to spare for something real in between.
+SWITCHES_OF_A_DRILL = 3
 AlarmName = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 
 

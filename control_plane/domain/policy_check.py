@@ -21,7 +21,7 @@ from pydantic import BaseModel, ValidationError
 from control_plane.domain.documents import problems
 from control_plane.domain.limits import FlapDamping
 from control_plane.domain.moments import day
-from control_plane.domain.policy import Mode, Policy
+from control_plane.domain.policy import SWITCHES_OF_A_DRILL, Action, Automation, Mode, Policy
 from control_plane.domain.topology import RoutingMethod, Topology
 
 MAXIMUM_BYTES = 4096
@@ -99,6 +99,13 @@ def _on_itself(policy: Policy, now: datetime) -> Iterator[str]:
         yield "probe: every attempt must be answered, so one lost packet fails a path"
     if policy.lease_seconds < 2 * probe.attempts * probe.timeout_seconds:
         yield "lease_seconds: two rounds of probes that time out outlast the lease"
+    if policy.drill.automation is Automation.AUTOMATIC:
+        if policy.mode is not Mode.AUTOMATIC or Action.FAILOVER in policy.approval.always:
+            yield "drill: no drill begins by itself where a failover needs an approval"
+        if policy.maximum_switches_per_hour < SWITCHES_OF_A_DRILL:
+            yield "maximum_switches_per_hour: leaves no room for a drill, so none begins by itself"
+    if policy.drill.maximum_age_days < policy.drill.every_days:
+        yield "drill: maximum_age_days is shorter than every_days, so a link is always overdue"
     if policy.maximum_source_age.probe_seconds < probe.attempts * probe.timeout_seconds:
         yield "maximum_source_age.probe_seconds: a slow probe is too old before it is read"
     for name, methods in sorted(policy.data_classes.items()):

@@ -22,12 +22,9 @@ from control_plane.domain.obstacles import (
     not_yet_stable,
     obstacles,
 )
-from control_plane.domain.policy import Action, Mode
+from control_plane.domain.policy import SWITCHES_OF_A_DRILL, Action, Mode
 from control_plane.domain.signals import Intent, IntentKind
 from control_plane.domain.situation import Situation
-
-# There and back, and one to spare for something real in between.
-SWITCHES_OF_A_DRILL = 3
 
 
 def alarms_matter(s: Situation) -> bool:
