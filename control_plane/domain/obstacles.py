@@ -116,7 +116,7 @@ def _reserved(s: Situation) -> Iterator[Obstacle]:
     if s.policy.failback.automation is Automation.MANUAL:
         yield Obstacle("the policy leaves failback to an operator", _ASK)
     if s.history.drill is not None and s.active_path == s.history.drill.away:
-        text = f"a drill is going on {describe_open(s.history.drill)}"
+        text = f"a drill is going on: {describe_open(s.history.drill)}"
         until = clock(s.history.drill.until)
         yield Obstacle(text, f"time: the drill ends at {until}")
     elif s.history.last_switch is not None and s.history.last_switch.by_hand:

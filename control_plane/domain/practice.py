@@ -39,7 +39,7 @@ def unfit_for_a_drill(s: Situation, target: str) -> Iterator[Obstacle]:
     if drill is not None and s.active_path == drill.away:
         until = clock(drill.until)
         yield Obstacle(
-            f"a drill is going on {describe_open(drill)}",
+            f"a drill is going on: {describe_open(drill)}",
             f"the drill's end at {until}",
             passable=False,
         )

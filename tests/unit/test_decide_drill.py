@@ -36,7 +36,7 @@ class TestDrill:
         link = self.drilling()
         during = link.decide()
         assert during.kind is DecisionKind.NO_CHANGE
-        assert "a drill is going on until 12:10:00Z" in during.passed_over["tunnel-1"]
+        assert "a drill is going on: on tunnel-2 until 12:10:00Z" in during.passed_over["tunnel-1"]
         link.pass_time(600)
         ended = link.decide()
         assert (ended.kind, ended.path) == (DecisionKind.FAILBACK, "tunnel-1")

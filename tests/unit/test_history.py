@@ -2,6 +2,7 @@
 
 import pytest
 
+from control_plane.domain.drill import DrillOutcome
 from control_plane.domain.health import assess
 from control_plane.domain.history import Drill, LinkHistory, PathHistory, Switch
 from control_plane.domain.observation import BreakerState, ProxyReport
@@ -123,6 +124,13 @@ class TestDrill:
         """Beginning is not ending."""
         assert self.moved("tunnel-2").drill == self.DRILL
 
-    def test_a_switch_elsewhere_ends_it(self):
-        """Whoever moved traffic meanwhile has decided anew."""
-        assert self.moved("tunnel-1").drill is None
+    def test_a_switch_leaves_it_to_be_settled(self):
+        """Where traffic went says that it is over; its outcome is recorded by whoever finds so."""
+        drill = Drill(home="tunnel-1", away="tunnel-2", until=later(600), confirmed=True)
+        left = drill.left(None, True, "Failback to tunnel-1")
+        record = left.settled(None, later(60))
+        assert record.outcome is DrillOutcome.ABORTED
+        history = LinkHistory(drill=left).after_drill(record)
+        assert history.drill is None
+        assert history.drills.last == record
+        assert history.drills.passed_at is None
