@@ -149,13 +149,15 @@ def test_a_return_tells_since_when_home_has_been_well():
     assert "tunnel-1 has been healthy since 09:30:00Z" in link.decide().reasons
 
 
-def test_a_drill_that_is_over_tells_nothing_and_one_that_goes_on_does():
-    """Its end is the first second in which another may begin."""
+def test_a_drill_bars_another_until_it_is_settled():
+    """While it goes on its end is told; once traffic is back its outcome must be recorded first."""
+    asked = intent("drill", to="tunnel-1")
     history = LinkHistory(drill=Drill(home="tunnel-1", away="tunnel-2", until=later(60)))
-    barred = Link(history=history).decide(intent=intent("drill", to="tunnel-2"))
-    assert "a drill is going on until 12:01:00Z" in barred.describe()
-    free = Link(history=history, now=later(60)).decide(intent=intent("drill", to="tunnel-2"))
-    assert free.acts
+    during = Link(history=history, active="tunnel-2").decide(intent=asked, alarms=())
+    assert "a drill is going on: on tunnel-2 until 12:01:00Z" in during.describe()
+    back = Link(history=history).decide(intent=intent("drill", to="tunnel-2"), alarms=())
+    assert "not settled yet" in back.describe()
+    assert Link().decide(intent=intent("drill", to="tunnel-2"), alarms=()).acts
 
 
 def test_the_account_names_intent_and_drill():
