@@ -27,12 +27,15 @@ PINNED = ROOT / "requirements" / "embedded-cloud.txt"
 RUNTIME = "3.12"
 PLATFORM = "manylinux2014_aarch64"
 # Lambda's limit for a package, unpacked with everything in it.
-MAXIMUM_UNPACKED_BYTES = 250 * 1024 * 1024
+_MIB = 1024 * 1024
+MAXIMUM_UNPACKED_BYTES = 250 * _MIB
 
 # The earliest time that a zip archive can tell.
 _TIMESTAMP = (1980, 1, 1, 0, 0, 0)
 _TEMPLATE_PATH = re.compile(r"^(?P<key> +TemplateURL: )(?P<path>[\w./-]+\.yaml)$", re.MULTILINE)
 _KINDS = frozenset({".py", ".json", ".typed"})
+# What pip writes of the machine and the moment that it ran on; nothing of it is read at run time.
+_OF_THIS_INSTALLATION = frozenset({"RECORD", "INSTALLER", "REQUESTED", "direct_url.json"})
 
 
 class PackagingError(Exception):
@@ -43,21 +46,24 @@ class PackagingError(Exception):
 class Package:
     """What one package is made of: folders and files of the repository, and distributions.
 
-    `leaves_out`: folders inside the sources that do not go in.
+    `leaves_out`: folders inside the sources that do not go in. `maximum_bytes`: what the packed archive may
+    weigh at most. A cold start reads all of it, so growth is to be decided and not to happen.
     """
 
     name: str
     sources: tuple[str, ...]
     distributions: tuple[str, ...]
     leaves_out: tuple[str, ...] = ()
+    maximum_bytes: int = 50 * _MIB
 
 
-PROXY = Package("proxy", ("proxy",), ("httptools", "pydantic"))
+PROXY = Package("proxy", ("proxy",), ("httptools", "pydantic"), maximum_bytes=6 * _MIB)
 CONTROL_PLANE = Package(
     "control-plane",
     ("control_plane", "state_machine", "proxy/__init__.py", "proxy/routing_config.py"),
     ("aws-lambda-powertools", "networkx", "pydantic", "pydantic-settings"),
     leaves_out=("control_plane/cli",),  # a terminal's business, with a terminal's dependencies
+    maximum_bytes=12 * _MIB,
 )
 
 
@@ -101,7 +107,12 @@ def build(package: Package, directory: Path, *, with_dependencies: bool = False)
         raise PackagingError(
             f"{package.name}: {unpacked} bytes unpacked, more than Lambda's {MAXIMUM_UNPACKED_BYTES}"
         )
-    return Artifact(package.name, path, digest, path.stat().st_size, unpacked)
+    packed = path.stat().st_size
+    if packed > package.maximum_bytes:
+        raise PackagingError(
+            f"{package.name}: {packed} bytes packed, more than the {package.maximum_bytes} allowed"
+        )
+    return Artifact(package.name, path, digest, packed, unpacked)
 
 
 def definition(machine: str) -> Artifact:
@@ -192,7 +203,11 @@ def _tree(directory: Path) -> Mapping[str, Path]:
     return {
         item.relative_to(directory).as_posix(): item
         for item in directory.rglob("*")
-        if item.is_file() and "__pycache__" not in item.parts
+        if item.is_file()
+        and "__pycache__" not in item.parts
+        # Commands begin with the path of the interpreter that installed them; a function calls none.
+        and item.relative_to(directory).parts[0] != "bin"
+        and not (item.name in _OF_THIS_INSTALLATION and item.parent.suffix == ".dist-info")
     }
 
 

@@ -7,7 +7,7 @@ that followed from it.
 
 from __future__ import annotations
 
-import time
+import json
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,9 +15,14 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from infra.waiting import REAL, Clock
+
 MAXIMUM_BODY_BYTES = 51_200
 CAPABILITIES = ("CAPABILITY_IAM", "CAPABILITY_NAMED_IAM")
 _CANCELLED = "cancelled"
+_NO_ECHO = "****"
+# Failed to be created, or to be deleted: AWS takes no change to such a stack, only its deletion.
+_HOLDS_NOTHING = ("CREATE_FAILED", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "DELETE_FAILED")
 _STACK_TYPE = "AWS::CloudFormation::Stack"
 
 
@@ -26,10 +31,18 @@ class StackError(Exception):
 
 
 class StackFailed(StackError):
-    """CloudFormation gave up. `resource` is the logical id that failed first, if one did."""
+    """CloudFormation gave up. `resource` and `type_name` are of what failed first, if something did."""
 
-    def __init__(self, stack: str, status: str, resource: str | None, reason: str) -> None:
+    def __init__(
+        self,
+        stack: str,
+        status: str,
+        resource: str | None,
+        reason: str,
+        type_name: str | None = None,
+    ) -> None:
         self.stack, self.status, self.resource, self.reason = stack, status, resource, reason
+        self.type_name = type_name
         what = f"resource {resource}" if resource else "the stack"
         super().__init__(f"stack {stack} is {status}: {what}: {reason}")
 
@@ -42,6 +55,14 @@ class StackBusy(StackError):
         super().__init__(f"stack {stack} is {status}: cannot be changed now")
 
 
+class StackNotApproved(StackError):
+    """Somebody looked at the change set and said no; it was dropped."""
+
+    def __init__(self, stack: str) -> None:
+        self.stack = stack
+        super().__init__(f"stack {stack}: the change set was not approved, and was dropped")
+
+
 class StackTimedOut(StackError):
     """The operation goes on at AWS; running the deployment again picks it up."""
 
@@ -52,10 +73,13 @@ class StackTimedOut(StackError):
 
 @dataclass(frozen=True, slots=True)
 class StackSource:
-    """What a stack is to be: either `body` or, for a template beyond 51,200 bytes, `url`."""
+    """What a stack is to be: either `body` or, for a template beyond 51,200 bytes, `url`.
+
+    A parameter that is None keeps the value that the stack has, which for a `NoEcho` one nobody can read.
+    """
 
     name: str
-    parameters: Mapping[str, str]
+    parameters: Mapping[str, str | None]
     body: str | None = None
     url: str | None = None
     tags: Mapping[str, str] | None = None
@@ -87,6 +111,14 @@ class Plan:
     creates: bool
 
 
+Approve = Callable[[Plan], bool]
+
+
+def without_asking(plan: Plan) -> bool:
+    """Approve of every plan."""
+    return True
+
+
 class Stacks:
     """The stacks of one account and region.
 
@@ -94,9 +126,14 @@ class Stacks:
     """
 
     def __init__(
-        self, client: Any, poll_seconds: float = 5.0, timeout_seconds: float = 3600.0
+        self,
+        client: Any,
+        poll_seconds: float = 5.0,
+        timeout_seconds: float = 3600.0,
+        clock: Clock = REAL,
     ) -> None:
         self._client = client
+        self._clock = clock
         self._poll_seconds = poll_seconds
         self._timeout_seconds = timeout_seconds
 
@@ -117,8 +154,33 @@ class Stacks:
             return None
         return {item["OutputKey"]: item["OutputValue"] for item in stack.get("Outputs", [])}
 
-    def deploy(self, source: StackSource, report: Callable[[str], None]) -> dict[str, str]:
-        """Bring the stack to its source; returns its outputs.
+    def source_of(self, name: str) -> StackSource | None:
+        """What a finished stack is now, as the way back to it; None if there is no finished stack."""
+        stack = self.describe(name)
+        if stack is None or not _is_whole(stack):
+            return None
+        template = self._client.get_template(StackName=name, TemplateStage="Original")
+        body = template["TemplateBody"]
+        return StackSource(
+            name=name,
+            parameters={
+                item["ParameterKey"]: None
+                if item["ParameterValue"] == _NO_ECHO
+                else item["ParameterValue"]
+                for item in stack.get("Parameters", [])
+            },
+            # botocore hands out a JSON template as what it says.
+            body=body if isinstance(body, str) else json.dumps(body),
+            tags={tag["Key"]: tag["Value"] for tag in stack.get("Tags", [])},
+        )
+
+    def deploy(
+        self,
+        source: StackSource,
+        report: Callable[[str], None],
+        approve: Approve = without_asking,
+    ) -> dict[str, str]:
+        """Bring the stack to its source, if `approve` says yes to the change set; returns its outputs.
 
         Raises:
             StackError: with the stack, and for a failure the resource and the reason.
@@ -128,6 +190,12 @@ class Stacks:
             report(f"stack {source.name}: nothing to change")
         else:
             report(f"stack {source.name}: {_counted(plan)}")
+            if not plan.creates:
+                for change in plan.changes:
+                    report(f"  {change}")
+            if not approve(plan):
+                self.discard(plan)
+                raise StackNotApproved(source.name)
             self.execute(plan)
         outputs = self.outputs(source.name)
         assert outputs is not None, "a stack that was deployed can be described"
@@ -142,7 +210,9 @@ class Stacks:
         if stack is not None and _is_under_way(stack):
             stack = self._settled(source.name)
         status = stack["StackStatus"] if stack else None
-        if status in ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "DELETE_FAILED"):
+        if status == "UPDATE_ROLLBACK_FAILED":
+            status = self.go_on_rolling_back(source.name)
+        if status in _HOLDS_NOTHING:
             self.delete(source.name)
             status = None
         creates = status in (None, "REVIEW_IN_PROGRESS")
@@ -155,7 +225,9 @@ class Stacks:
             "Capabilities": list(CAPABILITIES),
             "IncludeNestedStacks": True,
             "Parameters": [
-                {"ParameterKey": key, "ParameterValue": value}
+                {"ParameterKey": key, "UsePreviousValue": True}
+                if value is None
+                else {"ParameterKey": key, "ParameterValue": value}
                 for key, value in sorted(source.parameters.items())
             ],
             "Tags": [{"Key": k, "Value": v} for k, v in sorted((source.tags or {}).items())],
@@ -200,6 +272,20 @@ class Stacks:
         if stack["StackStatus"] != wanted:
             raise self._failure(plan.stack, stack, before)
 
+    def go_on_rolling_back(self, name: str) -> str:
+        """Continue a rollback of an update that got stuck; returns the status that it ends with.
+
+        AWS asks for the root stack here, also when what got stuck is nested.
+        """
+        self._client.continue_update_rollback(StackName=name)
+        return str(self._settled(name)["StackStatus"])
+
+    def protect(self, name: str, protected: bool) -> None:
+        """Let AWS refuse to delete the stack, or stop refusing."""
+        self._client.update_termination_protection(
+            StackName=name, EnableTerminationProtection=protected
+        )
+
     def delete(self, name: str) -> None:
         """Delete a stack and wait; no error if there is none."""
         stack = self.describe(name)
@@ -212,7 +298,7 @@ class Stacks:
             raise self._failure(name, stack, before)
 
     def _change_set(self, stack: str, change_set_id: str) -> dict[str, Any]:
-        deadline = time.monotonic() + self._timeout_seconds
+        deadline = self._clock.monotonic() + self._timeout_seconds
         while True:
             pages, arguments = [], {"ChangeSetName": change_set_id}
             while True:
@@ -223,19 +309,19 @@ class Stacks:
                 arguments["NextToken"] = page["NextToken"]
             if page["Status"] in ("CREATE_COMPLETE", "FAILED"):
                 return {**page, "Changes": pages}
-            if time.monotonic() >= deadline:
+            if self._clock.monotonic() >= deadline:
                 raise StackTimedOut(stack, page["Status"], self._timeout_seconds)
-            time.sleep(self._poll_seconds)
+            self._clock.sleep(self._poll_seconds)
 
     def _settled(self, name_or_id: str) -> dict[str, Any]:
-        deadline = time.monotonic() + self._timeout_seconds
+        deadline = self._clock.monotonic() + self._timeout_seconds
         while True:
             stack: dict[str, Any] = self._client.describe_stacks(StackName=name_or_id)["Stacks"][0]
             if not _is_under_way(stack):
                 return stack
-            if time.monotonic() >= deadline:
+            if self._clock.monotonic() >= deadline:
                 raise StackTimedOut(name_or_id, stack["StackStatus"], self._timeout_seconds)
-            time.sleep(self._poll_seconds)
+            self._clock.sleep(self._poll_seconds)
 
     def _last_event_id(self, name: str) -> str | None:
         events = self._client.describe_stack_events(StackName=name)["StackEvents"]
@@ -263,7 +349,8 @@ class Stacks:
                     # Of a nested stack, the resource inside that failed is what a person wants to know.
                     return self._failure(name, {**stack, "StackId": physical_id}, None)
                 resource = None if is_stack else event["LogicalResourceId"]
-                return StackFailed(name, stack["StackStatus"], resource, reason)
+                type_name = None if is_stack else event["ResourceType"]
+                return StackFailed(name, stack["StackStatus"], resource, reason, type_name)
         for event in reversed(newer):
             if "ROLLBACK_IN_PROGRESS" in event["ResourceStatus"]:
                 reason = event.get("ResourceStatusReason", "")
@@ -276,6 +363,11 @@ def _is_under_way(stack: Mapping[str, Any]) -> bool:
     # A stack in review waits for a change set to be carried out; nothing is happening to it.
     status = stack["StackStatus"]
     return bool(status.endswith("_IN_PROGRESS")) and status != "REVIEW_IN_PROGRESS"
+
+
+def _is_whole(stack: Mapping[str, Any]) -> bool:
+    status = stack["StackStatus"]
+    return bool(status.endswith("_COMPLETE")) and status not in _HOLDS_NOTHING
 
 
 def _planned(change: Mapping[str, Any]) -> PlannedChange:

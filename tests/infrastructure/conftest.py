@@ -20,6 +20,8 @@ def settings(**changes: object) -> DeploySettings:
         "commercial_parameters": {"RouterImageId": IMAGE_ID},
         "with_dependencies": False,
         "tunnels_up_seconds": 0,
+        "connectivity_seconds": 0,
+        "prove_routes": False,
         "poll_seconds": 0.01,
         **changes,
     }

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from control_plane.domain.topology import Topology
-from infra import deploy as deploy_module
 from infra.deploy import DeploymentError, Progress, deploy, destroy, plan
 from infra.local.server import EmbeddedCloud
 from infra.stacks import Stacks
@@ -228,9 +227,3 @@ def test_plan_of_a_new_link_changes_nothing(cloud: EmbeddedCloud) -> None:
     assert inventory(cloud) == before
     for side, name in (("commercial", commercial.stack), ("govcloud", govcloud.stack)):
         assert Stacks(cloud.client("cloudformation", side)).describe(name) is None
-
-
-def test_command_line_explains_a_wrong_parameter(capsys: pytest.CaptureFixture[str]) -> None:
-    """A parameter without a side is refused with the form that is wanted."""
-    assert deploy_module.main(["--plan", "--parameter", "VpcCidr=10.0.0.0/8"]) == 1
-    assert "wanted govcloud:Name=Value or commercial:Name=Value" in capsys.readouterr().err
