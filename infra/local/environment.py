@@ -151,6 +151,9 @@ class Environment:
                 },
                 policy=self._policy,
                 tunnels_up_seconds=_READY_SECONDS,
+                # The relays are joined to the network only after it is there; `_connect_network` waits for them.
+                connectivity_seconds=0,
+                prove_routes=False,
                 poll_seconds=_POLL_SECONDS,
             ),
         )

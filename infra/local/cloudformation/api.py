@@ -270,8 +270,33 @@ class _Answers:
             stack = shelf.live(self._get_param("StackName"))
             if stack is None:
                 return EmptyResult()
+            if stack.termination_protection:
+                raise ValidationError(
+                    message=f"Stack [{stack.name}] cannot be deleted while TerminationProtection "
+                    "is enabled"
+                )
             _idle(stack)
         shelf.engine.delete(stack)
+        return EmptyResult()
+
+    def update_termination_protection(self: Any) -> ActionResult:
+        stack = _shelf(self).find(self._get_param("StackName"))
+        wanted = str(self._get_param("EnableTerminationProtection")).lower() == "true"
+        stack.termination_protection = wanted
+        return ActionResult({"StackId": stack.stack_id})
+
+    def continue_update_rollback(self: Any) -> ActionResult:
+        shelf = _shelf(self)
+        if self._get_param("ResourcesToSkip"):
+            raise NotEmulated("continuing a rollback past resources")
+        with shelf.lock:
+            stack = shelf.find(self._get_param("StackName"))
+            if stack.status != "UPDATE_ROLLBACK_FAILED":
+                raise ValidationError(
+                    message=f"Stack:{stack.stack_id} is in {stack.status} state and can not "
+                    "continue rollback."
+                )
+        shelf.engine.continue_rollback(stack)
         return EmptyResult()
 
     def describe_stacks(self: Any) -> ActionResult:
@@ -562,6 +587,7 @@ def _described_stack(stack: Stack) -> dict[str, Any]:
         "StackStatus": stack.status,
         "StackStatusReason": stack.status_reason,
         "Capabilities": list(stack.capabilities),
+        "EnableTerminationProtection": stack.termination_protection,
         "Outputs": [
             {"OutputKey": name, "OutputValue": value, "Description": description}
             for name, (value, description) in stack.outputs.items()

@@ -106,6 +106,7 @@ class Stack:
     given_parameters: Mapping[str, str]
     tags: Mapping[str, str] = field(default_factory=dict)
     capabilities: tuple[str, ...] = ()
+    termination_protection: bool = False
     status: str = "REVIEW_IN_PROGRESS"
     status_reason: str | None = None
     events: list[StackEvent] = field(default_factory=list)
@@ -174,15 +175,24 @@ class StackEngine:
             self._apply(stack, template, parameters)
         except (ResourceFailed, CloudFormationProblem) as failure:
             stack.enter("UPDATE_ROLLBACK_IN_PROGRESS", str(failure))
-            try:
-                self._apply(stack, *before)
-            except (ResourceFailed, CloudFormationProblem) as second:
-                stack.enter("UPDATE_ROLLBACK_FAILED", str(second))
-                return
-            stack.enter("UPDATE_ROLLBACK_COMPLETE")
+            stack.template, stack.given_parameters = before
+            self._go_back(stack)
             return
         stack.template, stack.given_parameters = template, parameters
         stack.enter("UPDATE_COMPLETE")
+
+    def continue_rollback(self, stack: Stack) -> None:
+        """Go on with a rollback that failed."""
+        stack.enter("UPDATE_ROLLBACK_IN_PROGRESS", "User Initiated")
+        self._go_back(stack)
+
+    def _go_back(self, stack: Stack) -> None:
+        try:
+            self._apply(stack, stack.template, stack.given_parameters)
+        except (ResourceFailed, CloudFormationProblem) as failure:
+            stack.enter("UPDATE_ROLLBACK_FAILED", str(failure))
+            return
+        stack.enter("UPDATE_ROLLBACK_COMPLETE")
 
     def delete(self, stack: Stack) -> None:
         """Delete all resources except those to retain."""
