@@ -67,6 +67,6 @@ $(VENVS)/%/ready:
 	@rm -rf $(VENVS)/$* && $(PYTHON) -m venv $(VENVS)/$*
 	@$(VENVS)/$*/bin/python -m pip install $(PIP_FLAGS) -r $<
 	@echo "$(CURDIR)" > $$($(VENVS)/$*/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/twinspan.pth
-	@printf '#!%s\nfrom control_plane.cli.app import main\n\nmain()\n' "$(CURDIR)/$(VENVS)/$*/bin/python" > $(VENVS)/$*/bin/twinspan
+	@printf '#!%s\nfrom infra.cli.app import main\n\nmain()\n' "$(CURDIR)/$(VENVS)/$*/bin/python" > $(VENVS)/$*/bin/twinspan
 	@chmod +x $(VENVS)/$*/bin/twinspan
 	@touch $@

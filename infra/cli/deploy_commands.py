@@ -1,0 +1,140 @@
+"""`twinspan deploy` and `twinspan destroy`: a link in both partitions, planned, made, taken down.
+
+Exit codes: 0 done; 1 it ran and a phase failed; 2 bad input.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from botocore.exceptions import BotoCoreError
+
+from control_plane.cli.context import EXIT_NOT_DONE, LinkOption, err, out
+from infra import deploy as deployment
+from infra.cli import options
+from infra.deploy import DeploymentError, DeploySettings, OnFailure, Progress
+from infra.stacks import Plan
+
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+def deploy(
+    link: LinkOption = "bedrock",
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Show the change sets, and change no stack.")
+    ] = False,
+    yes: Yes = False,
+    govcloud_profile: options.GovCloudProfile = "govcloud",
+    commercial_profile: options.CommercialProfile = "commercial",
+    govcloud_region: options.GovCloudRegion = "us-gov-west-1",
+    commercial_region: options.CommercialRegion = "us-east-1",
+    parameter: options.Parameters = None,
+    artifact_bucket: Annotated[
+        str | None, typer.Option(help="Made if absent; named after the account otherwise.")
+    ] = None,
+    policy: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The first policy, as JSON.")
+    ] = None,
+    tunnels_up_seconds: Annotated[
+        float, typer.Option(min=0, help="How long tunnels may take to come up; 0 does not wait.")
+    ] = 1800.0,
+    connectivity_seconds: Annotated[
+        float,
+        typer.Option(min=0, help="How long each path may take to carry a request; 0 asks none."),
+    ] = 300.0,
+    on_failure: Annotated[
+        OnFailure,
+        typer.Option(help="What a trigger undoes: its phase and what needs it, all, or nothing."),
+    ] = OnFailure.PHASE,
+) -> None:
+    """Deploy a link to both partitions, or bring it up to date. Repeating it continues where it stopped."""
+    given = options.parameters(parameter)
+    settings = DeploySettings(
+        link_id=link,
+        govcloud_parameters=given["govcloud"],
+        commercial_parameters=given["commercial"],
+        artifact_bucket=artifact_bucket,
+        policy=options.json_file("--policy", policy),
+        tunnels_up_seconds=tunnels_up_seconds,
+        connectivity_seconds=connectivity_seconds,
+        on_failure=on_failure,
+    )
+    if not plan and not yes and not sys.stdin.isatty():
+        raise options.refused("nobody is here to look at the change sets: --plan, or --yes")
+    clients = options.clients(
+        govcloud_profile, commercial_profile, govcloud_region, commercial_region
+    )
+    try:
+        if plan:
+            for planned in deployment.plan(clients, settings, _show):
+                show_plan(planned)
+            return
+        approve = _approve_all if yes else _ask
+        done = deployment.deploy(clients, settings, _show, approve=approve)
+    except (DeploymentError, BotoCoreError) as error:
+        raise _failed(error) from None
+    out.print(f"link {done.link_id}: {done.govcloud['ApiUrl']}", markup=False)
+
+
+def destroy(
+    link: LinkOption = "bedrock",
+    delete_data: Annotated[
+        bool, typer.Option("--delete-data", help="State, journal, audit and evidence go too.")
+    ] = False,
+    yes: Yes = False,
+    govcloud_profile: options.GovCloudProfile = "govcloud",
+    commercial_profile: options.CommercialProfile = "commercial",
+    govcloud_region: options.GovCloudRegion = "us-gov-west-1",
+    commercial_region: options.CommercialRegion = "us-east-1",
+) -> None:
+    """Take a link down on both sides. Goes on past what fails; repeating it goes on with that."""
+    if delete_data and not yes:
+        if not sys.stdin.isatty():
+            raise options.refused("nobody is here to be asked: --yes")
+        typer.confirm(f"Delete link {link} with all of its data?", abort=True)
+    clients = options.clients(
+        govcloud_profile, commercial_profile, govcloud_region, commercial_region
+    )
+    settings = DeploySettings(link_id=link)
+    try:
+        failures = deployment.destroy(clients, settings, delete_data=delete_data, report=_show)
+    except (DeploymentError, BotoCoreError) as error:
+        raise _failed(error) from None
+    for failure in failures:
+        err.print(f"error: {failure}", markup=False)
+    if failures:
+        raise typer.Exit(EXIT_NOT_DONE)
+
+
+def show_plan(plan: Plan) -> None:
+    """A change set, a line per resource."""
+    out.print(f"{plan.stack}: {len(plan.changes)} changes", markup=False)
+    for change in plan.changes:
+        out.print(f"  {change}", markup=False)
+
+
+def _ask(plan: Plan) -> bool:
+    if plan.creates:  # what an update changes was told already
+        show_plan(plan)
+    return typer.confirm(f"Carry this out on {plan.stack}?")
+
+
+def _approve_all(plan: Plan) -> bool:
+    return True
+
+
+def _show(progress: Progress) -> None:
+    out.print(f"{progress.phase:<10} {progress.message}", markup=False)
+
+
+def _failed(error: Exception) -> typer.Exit:
+    err.print(f"error: {error}", markup=False)
+    if isinstance(error, DeploymentError):
+        for line in error.undone:
+            err.print(f"  undone: {line}", markup=False)
+        for line in error.left:
+            err.print(f"  left to do: {line}", markup=False)
+    return typer.Exit(EXIT_NOT_DONE)
