@@ -36,7 +36,11 @@ def note(run: Run, ours: Record, event: str, error: DeploymentError | None = Non
     outputs = run.stacks(GOVCLOUD).outputs(run.settings.govcloud_stack) or {}
     if "StateTableName" not in outputs:
         return
-    data: dict[str, object] = {"event": event, "deployment_id": ours.deployment_id, "begun_at": ours.begun_at}
+    data: dict[str, object] = {
+        "event": event,
+        "deployment_id": ours.deployment_id,
+        "begun_at": ours.begun_at,
+    }
     if error is not None:
         data |= {
             "phase": error.phase,

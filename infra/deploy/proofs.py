@@ -37,8 +37,6 @@ _ALIVE = {
 def routes(run: Run, phase: str) -> None:
     """Every VPN path is delivered both ways from every subnet of the functions.
 
-    Tunnels are taken for up when the deployment does not wait for them.
-
     Raises:
         DeploymentError: naming the path and where its packet ends.
     """
@@ -48,13 +46,7 @@ def routes(run: Run, phase: str) -> None:
         if "endpoint_address" not in path:
             continue
         for subnet in run.topology["sides"][GOVCLOUD]["subnet_ids"]:
-            trace = network.trace(
-                subnet,
-                path["endpoint_address"],
-                "tcp",
-                443,
-                assume_tunnels_up=not run.settings.tunnels_up_seconds,
-            )
+            trace = network.trace(subnet, path["endpoint_address"], "tcp", 443)
             if not trace.delivered_both_ways:
                 raise DeploymentError(
                     phase,

@@ -32,7 +32,7 @@ class DeploySettings:
     topology. `policy`: the first policy, if the schema's defaults are not wanted. `tunnels_up_seconds`:
     how long to wait for the VPN tunnels; 0 does not wait. `connectivity_seconds`: how long the functions have
     to answer and each VPN path to carry a request; 0 asks neither. `prove_routes`: whether the route model has to
-    find every path delivered both ways. `poll_seconds`: between two looks.
+    find every path delivered both ways; it is asked only when tunnels were waited for. `poll_seconds`: between two looks.
     """
 
     link_id: str = "bedrock"

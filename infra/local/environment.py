@@ -131,31 +131,32 @@ class Environment:
         self._start_proxy(parts, logs)
 
     def _deploy(self) -> Deployment:
-        """The project's own deployment, told where the relays stand in for the endpoints' names."""
+        """The project's own deployment."""
+        return deploy(self.cloud, self.deploy_settings())
+
+    def deploy_settings(self) -> DeploySettings:
+        """What the link was deployed with, told where the relays stand in for the endpoints' names."""
         relays = {name: relay for name, relay in self.plane.relays.items() if name in _VPN_PATHS}
         networks = {name: f"{relay.host}/32" for name, relay in relays.items()}
-        return deploy(
-            self.cloud,
-            DeploySettings(
-                link_id=self.link_id,
-                commercial_parameters={"RouterImageId": _router_image_id()},
-                govcloud_parameters={
-                    "ProxyAllowedHosts": ",".join(relay.host for relay in relays.values()),
-                    "ProxyAllowedNetworks": ",".join(networks.values()),
-                    "ProxyConfigTtlSeconds": "1",
-                },
-                with_dependencies=False,
-                endpoint_overrides={
-                    name: EndpointOverride(self.plane.endpoint_url(name), (networks[name],))
-                    for name in relays
-                },
-                policy=self._policy,
-                tunnels_up_seconds=_READY_SECONDS,
-                # The relays are joined to the network only after it is there; `_connect_network` waits for them.
-                connectivity_seconds=0,
-                prove_routes=False,
-                poll_seconds=_POLL_SECONDS,
-            ),
+        return DeploySettings(
+            link_id=self.link_id,
+            commercial_parameters={"RouterImageId": _router_image_id()},
+            govcloud_parameters={
+                "ProxyAllowedHosts": ",".join(relay.host for relay in relays.values()),
+                "ProxyAllowedNetworks": ",".join(networks.values()),
+                "ProxyConfigTtlSeconds": "1",
+            },
+            with_dependencies=False,
+            endpoint_overrides={
+                name: EndpointOverride(self.plane.endpoint_url(name), (networks[name],))
+                for name in relays
+            },
+            policy=self._policy,
+            tunnels_up_seconds=_READY_SECONDS,
+            # The relays are joined to the network only after it is there; `_connect_network` waits for them.
+            connectivity_seconds=0,
+            prove_routes=False,
+            poll_seconds=_POLL_SECONDS,
         )
 
     def _connect_network(self) -> None:

@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import pytest
 
-from infra.deploy import Deployment, DeploymentError, deploy
+from infra.deploy import Deployment, DeploymentError, Trigger, deploy
 from infra.documents import EndpointOverride
 from infra.local.server import EmbeddedCloud
 from tests.infrastructure.conftest import settings
+from tests.infrastructure.failing_cloud import (
+    TELEMETRY,
+    Faulty,
+    VirtualTime,
+    changed,
+    failing,
+    journal,
+    record,
+    state,
+    tunnels,
+)
 
 
 def test_overrides_lead_paths_elsewhere(cloud: EmbeddedCloud, deployment: Deployment) -> None:
@@ -41,3 +52,23 @@ def test_a_full_user_is_reported(cloud: EmbeddedCloud, deployment: Deployment) -
     assert deploy(cloud, settings()).govcloud == deployment.govcloud
     listed = iam.list_access_keys(UserName=user)["AccessKeyMetadata"]
     assert len(listed) == 2
+
+
+def test_a_tunnel_has_thirty_minutes_and_then_all_goes_back(
+    cloud: EmbeddedCloud, deployment: Deployment
+) -> None:
+    """On a link that was there, a tunnel that stays down puts back everything that this deployment changed."""
+    before, time = state(cloud), VirtualTime()
+    faulty = Faulty(cloud, {TELEMETRY: tunnels("DOWN", 0)})
+    with failing(Trigger.TUNNEL_NOT_UP) as raised:
+        deploy(faulty, changed(tunnels_up_seconds=1800.0), clock=time.clock)
+    assert "after 1800 s" in raised.value.reason
+    assert 1800 <= time.seconds <= 1860
+    assert [line.partition(":")[0] for line in raised.value.undone] == [
+        *("routers", "credential", "govcloud", "commercial")
+    ]
+    assert raised.value.left == ()
+    assert state(cloud) == before
+    assert record(cloud)["state"] == "rolled-back"
+    entry = journal(cloud)[-1]
+    assert (entry["event"], entry["trigger"]) == ("rolled-back", "tunnel-not-up")
