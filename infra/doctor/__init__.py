@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
 from infra.deploy.clients import Clients
 from infra.deploy.settings import COMMERCIAL, GOVCLOUD, DeploySettings
@@ -67,5 +68,7 @@ def _attempted(name: str, side: str, check: Callable[[], Iterable[Finding]]) -> 
                 f"allow the call {error.operation_name}, or look for yourself",
             )
         ]
-    except BotoCoreError as error:
-        return [Finding(name, side, Result.UNKNOWN, str(error), "see whether AWS can be reached")]
+    except (BotoCoreError, ResponseParserError) as error:
+        # What is no answer of AWS's may come from something in between.
+        reason = str(error).splitlines()[0]
+        return [Finding(name, side, Result.UNKNOWN, reason, "see whether AWS can be reached")]

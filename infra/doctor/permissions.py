@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
 from infra.deploy.clients import Clients
 from infra.deploy.settings import COMMERCIAL, GOVCLOUD
@@ -133,12 +134,12 @@ def _simulation(iam: Any, side: str, who: Identity) -> Iterator[Finding]:
             for result in page["EvaluationResults"]
             if result["EvalDecision"] != "allowed"
         ]
-    except (ClientError, BotoCoreError) as error:
+    except (ClientError, BotoCoreError, ResponseParserError) as error:
         yield Finding(
             NAME,
             side,
             Result.UNKNOWN,
-            f"IAM did not simulate: {error}",
+            f"IAM did not simulate: {str(error).splitlines()[0]}",
             "allow iam:SimulatePrincipalPolicy and iam:GetRole to learn of missing rights beforehand",
         )
         return

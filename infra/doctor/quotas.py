@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
 from control_plane.adapters.snapshot import pages
 from infra.deploy.clients import Clients
@@ -115,5 +116,5 @@ def _limit(client: Any, quota: Quota) -> tuple[int, str]:
     try:
         answer = client.get_service_quota(ServiceCode=quota.service, QuotaCode=quota.code)
         return int(answer["Quota"]["Value"]), ""
-    except (ClientError, BotoCoreError):
+    except (ClientError, BotoCoreError, ResponseParserError):
         return quota.default, " (AWS's default; the account's own value could not be read)"
