@@ -5,8 +5,8 @@ plane's package takes from the proxy only the schema that both share. Names carr
 so CloudFormation sees a new package exactly when something in it changed.
 
 Not guaranteed: dependencies. They are left out unless asked for (`with_dependencies`), because a process
-that has them installed needs no second copy; what `pip` then downloads is as reproducible as the pinned
-requirements. boto3 is not packed: Lambda's runtime has it.
+that has them installed needs no second copy; what `pip` then downloads has the pinned
+versions, and is not checked against their hashes; of a version that is pinned twice, the deploying interpreter's is taken. boto3 is not packed: Lambda's runtime has it.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ MAXIMUM_UNPACKED_BYTES = 250 * _MIB
 # The earliest time that a zip archive can tell.
 _TIMESTAMP = (1980, 1, 1, 0, 0, 0)
 _TEMPLATE_PATH = re.compile(r"^(?P<key> +TemplateURL: )(?P<path>[\w./-]+\.yaml)$", re.MULTILINE)
+# A pin with its marker, without its hashes; extras, which no constraint may have, are left out.
+_PINNED_VERSION = re.compile(r"^[A-Za-z0-9._-]+==[^\s;\\]+(?: ; [^\\\n]*)?", re.MULTILINE)
 _KINDS = frozenset({".py", ".json", ".typed"})
 # What pip writes of the machine and the moment that it ran on; nothing of it is read at run time.
 _OF_THIS_INSTALLATION = frozenset({"RECORD", "INSTALLER", "REQUESTED", "direct_url.json"})
@@ -228,14 +230,18 @@ def _write(path: Path, files: Mapping[str, Path]) -> tuple[int, str]:
 
 
 def _install(package: Package, target: Path) -> None:
+    constraints = target.parent / f"{target.name}-constraints.txt"
+    # With hashes in a constraint pip wants one of every requirement, and ours are named without versions.
+    constraints.write_text("\n".join(_PINNED_VERSION.findall(PINNED.read_text())) + "\n")
     command = [
         *(sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"),
-        *("--target", str(target), "--constraint", str(PINNED)),
+        *("--target", str(target), "--constraint", str(constraints)),
         *("--platform", PLATFORM, "--python-version", RUNTIME, "--implementation", "cp"),
         *("--only-binary", ":all:"),
         *package.distributions,
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    constraints.unlink()
     if done.returncode != 0:
         raise PackagingError(f"{package.name}: pip failed: {done.stderr.strip()[-800:]}")
 

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -99,3 +100,17 @@ def test_a_missing_source_is_named(tmp_path: Path) -> None:
     """A package whose source is gone is not built without it."""
     with pytest.raises(PackagingError, match="odd: no nowhere in the repository"):
         build(Package("odd", ("nowhere",), ()), tmp_path)
+
+
+def test_pins_are_constraints_that_pip_takes() -> None:
+    """Versions and markers of the pinned requirements, no hashes and no extras, which a constraint may not have."""
+    pins = packaging._PINNED_VERSION.findall(packaging.PINNED.read_text())
+    assert any(pin.startswith("pydantic==") for pin in pins)
+    assert not any("--hash" in pin or "[" in pin or "\\" in pin for pin in pins)
+
+
+def test_a_package_beyond_its_bound_is_refused(tmp_path: Path) -> None:
+    """A package that grew is noticed when it is built, with both sizes."""
+    bounded = replace(PROXY, maximum_bytes=1000)
+    with pytest.raises(PackagingError, match="proxy: .* bytes packed, more than the 1000 allowed"):
+        build(bounded, tmp_path)
