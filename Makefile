@@ -3,6 +3,7 @@
 
 PYTHON ?= python3
 SCENARIO ?= tunnel-down
+LAB ?= if-possible
 VENVS := .venv
 DEMO := $(VENVS)/demo
 DEV := $(VENVS)/development
@@ -10,7 +11,7 @@ TEMPLATE_LINT := $(VENVS)/template-lint
 PIP_FLAGS := --quiet --disable-pip-version-check --require-hashes --only-binary :all:
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test prove check templates format bench lock clean
+.PHONY: help demo up test prove lab check templates format bench lock clean
 
 help: ## what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -26,6 +27,9 @@ test: $(DEV)/ready ## the whole test suite
 
 prove: $(DEV)/ready templates ## the long proofs: every step x every failure
 	@$(DEV)/bin/python -m pytest -m proof -n 2 --dist load
+
+lab: $(DEV)/ready ## the promises over real IPsec and BGP (root, Debian packages; LAB=required fails without)
+	@TWINSPAN_LAB=$(LAB) timeout --kill-after 30 900 $(DEV)/bin/python -m pytest -m lab -n0 tests/lab
 
 check: $(DEV)/ready ## lint, types, import contracts
 	@$(DEV)/bin/ruff check .
