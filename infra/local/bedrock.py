@@ -16,11 +16,13 @@ import argparse
 import asyncio
 import concurrent.futures
 import json
+import socket
+import ssl
 import threading
 import time
 import uuid
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
 import httptools
 
@@ -31,6 +33,7 @@ from infra.local.sides import COMMERCIAL
 
 _START_TIMEOUT_SECONDS = 10.0
 _LARGEST_BODY_BYTES = 25_000_000
+_CONNECTIONS_KEPT = 20_000
 _REASONS = {
     200: "OK",
     400: "Bad Request",
@@ -75,12 +78,26 @@ class Behaviour:
         return None
 
 
+Address = tuple[str, int]
+
+
 @dataclass
 class Served:
-    """What has been answered: `requests` counts all, `inferences` those that got an answer."""
+    """What has been answered: `requests` counts all, `inferences` those that got an answer.
+
+    `connections`: by the request id of an answer, which the caller gets as `x-amzn-requestid`, the
+    client's and the service's address of the connection that it went over; of the last 20,000.
+    """
 
     requests: int = 0
     inferences: int = 0
+    connections: dict[str, tuple[Address, Address]] = field(default_factory=dict)
+
+    def note(self, request_id: str, client: Address, service: Address) -> None:
+        """Remember which connection an answer went over."""
+        if len(self.connections) >= _CONNECTIONS_KEPT:
+            del self.connections[next(iter(self.connections))]
+        self.connections[request_id] = (client, service)
 
 
 def default_callers() -> Callers:
@@ -95,8 +112,17 @@ class BedrockStandIn:
     """The stand-in's server on a thread. `address` is known once `start()` has returned."""
 
     def __init__(
-        self, callers: Callers | None = None, host: str = "127.0.0.1", port: int = 0
+        self,
+        callers: Callers | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        listeners: Sequence[socket.socket] = (),
+        tls: ssl.SSLContext | None = None,
     ) -> None:
+        """`listeners`: further sockets that listen already, of other network namespaces for example; they
+        speak TLS if `tls` is given, and are closed with the stand-in."""
+        self._listeners = tuple(listeners)
+        self._tls = tls
         self.behaviour = Behaviour()
         self.served = Served()
         self.callers = callers or default_callers()
@@ -134,11 +160,18 @@ class BedrockStandIn:
         except OSError as error:
             started.set_exception(error)
             return
+        further = [
+            await loop.create_server(
+                lambda: _Connection(self), sock=listener, backlog=1024, ssl=self._tls
+            )
+            for listener in self._listeners
+        ]
         self.address = server.sockets[0].getsockname()[:2]
         self._loop = loop
         started.set_result(None)
         await self._stopping.wait()
-        server.close()
+        for listening in (server, *further):
+            listening.close()
         for connection in list(self._connections):
             connection.drop()
 
@@ -265,9 +298,15 @@ class _Connection(asyncio.Protocol):
 
     async def _send(self, answer: _Answer, keep_alive: bool) -> None:
         head = [f"HTTP/1.1 {answer.status} {_REASONS[answer.status]}"]
+        request_id = str(uuid.uuid4())
+        if self._transport is not None:
+            client, service = (
+                self._transport.get_extra_info(end)[:2] for end in ("peername", "sockname")
+            )
+            self._stand_in.served.note(request_id, client, service)
         headers = {
             **answer.headers,
-            "x-amzn-RequestId": str(uuid.uuid4()),
+            "x-amzn-RequestId": request_id,
             "Connection": "keep-alive" if keep_alive else "close",
         }
         if answer.events is None:

@@ -26,9 +26,10 @@ from typing import Any, TypeVar
 from moto.cloudwatch.models import cloudwatch_backends
 from moto.ec2.models import EC2Backend, ec2_backends
 
+from infra.documents import EndpointOverride
 from infra.local import ec2_facts
 from infra.local.clock import CloudClock
-from infra.local.ec2_facts_endpoints import AVAILABLE, PARTIAL, set_endpoint_state
+from infra.local.ec2_facts_endpoints import AVAILABLE, PARTIAL
 from infra.local.ec2_facts_vpn import (
     TUNNELS_PER_CONNECTION,
     Tunnel,
@@ -36,6 +37,7 @@ from infra.local.ec2_facts_vpn import (
     edge_router_of,
     tunnels_of,
 )
+from infra.local.endpoint_states import EndpointStates
 from infra.local.faults import FaultKind, Faults, PathElements
 from infra.local.forwarding import Destination, Verdict, walk_to_endpoint, walk_to_internet
 from infra.local.relay import Relay, RelayMode
@@ -50,10 +52,9 @@ from infra.local.telemetry import (
 logger = logging.getLogger(__name__)
 
 PATH_HOSTS = {"tunnel-1": "127.0.11.1", "tunnel-2": "127.0.12.1", "internet": "127.0.13.1"}
+VPN_PATHS = ("tunnel-1", "tunnel-2")
 LOOK_SECONDS = 0.05
 _START_TIMEOUT_SECONDS = 10.0
-_FAILED = "failed"
-_DELETED = "deleted"
 
 Answer = TypeVar("Answer")
 
@@ -96,7 +97,8 @@ class TunnelReport:
 
 @dataclass(frozen=True, slots=True)
 class PathReport:
-    """A path as the data plane knows it. `reason` says where packets are lost, if they are."""
+    """A path as the data plane knows it. `reason` says where packets are lost, if they are; connections are
+    None where nobody counts them."""
 
     name: str
     address: str
@@ -105,8 +107,8 @@ class PathReport:
     outbound: str | None
     inbound: str | None
     delay_milliseconds: int
-    connections: int
-    active_connections: int
+    connections: int | None
+    active_connections: int | None
     bytes_out: int
     bytes_in: int
     tunnels: tuple[TunnelReport, ...]
@@ -141,7 +143,7 @@ class DataPlane:
         self._verdicts: dict[str, Verdict] = {}
         self._counted: dict[str, tuple[int, int]] = {}
         self._traffic: dict[str, Traffic] = {}
-        self._endpoint_states: dict[str, str] = {}
+        self._endpoint_states = EndpointStates(lambda: self._ec2(self._commercial))
         self._telemetry: TunnelTelemetry | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -177,13 +179,20 @@ class DataPlane:
         relay = self.relays[path]
         return f"http://{relay.host}:{relay.port}"
 
+    def endpoint_overrides(self) -> dict[str, EndpointOverride]:
+        """Where the relays stand in for the endpoints' names, by VPN path."""
+        return {
+            name: EndpointOverride(self.endpoint_url(name), (f"{self.relays[name].host}/32",))
+            for name in VPN_PATHS
+        }
+
     def attach(self, paths: Iterable[DataPath]) -> None:
         """Say what the relays stand for, and look at once; metrics are published from now on. Raises
         `KeyError` for an unknown path."""
         attached = {path.name: path for path in paths}
         for name in attached:
             self.relays[name]
-        self.faults.set_paths({name: _elements(path) for name, path in attached.items()})
+        self.faults.set_paths({name: elements(path) for name, path in attached.items()})
         self._paths = attached
         self.settle()
 
@@ -292,7 +301,7 @@ class DataPlane:
         telemetry.observe(now)
         if not self._paths:
             return
-        self._apply_endpoint_faults()
+        self._endpoint_states.match(self._paths.values(), self.faults)
         for path in list(self._paths.values()):
             verdict = self._walk(path)
             self._verdicts[path.name] = verdict
@@ -340,32 +349,6 @@ class DataPlane:
         fault = self.faults.of_tunnel(connection.id, number) if number is not None else None
         return fault.delay_milliseconds if fault is not None else 0
 
-    def _apply_endpoint_faults(self) -> None:
-        """Show a refusing endpoint in `DescribeVpcEndpoints`: failed, or partial while it still
-        answers in another zone."""
-        by_endpoint: dict[str, list[bool]] = {}
-        for path in self._paths.values():
-            if path.vpc_endpoint_id is not None:
-                fault = self.faults.of_endpoint(path.endpoint_name)
-                by_endpoint.setdefault(path.vpc_endpoint_id, []).append(
-                    fault is not None and fault.kind is FaultKind.REFUSE
-                )
-        for endpoint_id, refusing in by_endpoint.items():
-            state = _FAILED if all(refusing) else PARTIAL if any(refusing) else AVAILABLE
-            # Only our own faults are undone: a state that somebody else set stays.
-            if self._endpoint_states.get(endpoint_id, AVAILABLE) == state:
-                continue
-            self._endpoint_states[endpoint_id] = state
-            endpoint = self._ec2(self._commercial).vpc_end_points.get(endpoint_id)
-            if endpoint is not None and endpoint.state != _DELETED:
-                broken = state != AVAILABLE
-                set_endpoint_state(
-                    endpoint,
-                    state,
-                    code="InternalError" if broken else None,
-                    message="An endpoint network interface is not working" if broken else None,
-                )
-
     def _count(self, path: DataPath, verdict: Verdict) -> None:
         counters = self.relays[path.name].counters
         out_before, in_before = self._counted.get(path.name, (0, 0))
@@ -411,7 +394,8 @@ class DataPlane:
         return ec2_backends[account.account_id][account.region]
 
 
-def _elements(path: DataPath) -> PathElements:
+def elements(path: DataPath) -> PathElements:
+    """What of a path can break."""
     return PathElements(
         tunnels=tuple(
             (path.vpn_connection_id, number) for number in range(1, TUNNELS_PER_CONNECTION + 1)

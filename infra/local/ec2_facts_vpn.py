@@ -83,7 +83,8 @@ class TunnelStatus(enum.StrEnum):
 class Tunnel:
     """One of the two tunnels of a VPN connection; AWS's key for it is `outside_address`.
 
-    `settings`: the tunnel options given by the caller, spelled as EC2 answers them.
+    `settings`: the tunnel options given by the caller, spelled as EC2 answers them. `learned`: what a real
+    BGP session over it has brought; None where there is none, and the router's tag tells instead.
     """
 
     outside_address: str
@@ -93,6 +94,7 @@ class Tunnel:
     status: TunnelStatus = TunnelStatus.DOWN
     last_status_change: datetime = field(default_factory=lambda: datetime.now(UTC))
     last_maintenance: datetime | None = None
+    learned: tuple[ipaddress.IPv4Network, ...] | None = None
 
     def report(self, status: TunnelStatus) -> None:
         """Record what AWS reports from now on."""
@@ -180,8 +182,11 @@ def routes_learned_over(connection: Any) -> tuple[ipaddress.IPv4Network, ...]:
     tunnels = tunnels_of(connection)
     if connection.state != "available" or connection.options["StaticRoutesOnly"]:
         return ()
-    if all(tunnel.status is TunnelStatus.DOWN for tunnel in tunnels):
+    up = [tunnel for tunnel in tunnels if tunnel.status is TunnelStatus.UP]
+    if not up:
         return ()
+    if any(tunnel.learned is not None for tunnel in up):
+        return tuple(dict.fromkeys(route for tunnel in up for route in tunnel.learned or ()))
     router = edge_router_of(connection)
     return router.advertised if router else ()
 
@@ -202,11 +207,9 @@ class _ConnectionFacts:
                 "OutsideIpAddress": tunnel.outside_address,
                 "Status": tunnel.status.value,
                 "LastStatusChange": tunnel.last_status_change,
-                "StatusMessage": _status_message(tunnel, routes, static),
+                "StatusMessage": _status_message(tunnel, _accepted(tunnel, routes), static),
                 # A static connection counts its route even while both tunnels are down.
-                "AcceptedRouteCount": (
-                    1 if static else routes if tunnel.status is TunnelStatus.UP else 0
-                ),
+                "AcceptedRouteCount": 1 if static else _accepted(tunnel, routes),
             }
             for tunnel in tunnels
         ]
@@ -421,6 +424,13 @@ def _validate(settings: dict[str, Any]) -> None:
         raise InvalidParameterValue(
             f"DPDTimeoutSeconds must be at least {_MINIMUM_DPD_TIMEOUT_SECONDS}, not {timeout}"
         )
+
+
+def _accepted(tunnel: Tunnel, routes: int) -> int:
+    """How many routes came over a tunnel; `routes` over its connection."""
+    if tunnel.status is TunnelStatus.DOWN:
+        return 0
+    return routes if tunnel.learned is None else len(tunnel.learned)
 
 
 def _status_message(tunnel: Tunnel, routes: int, static: bool) -> str:

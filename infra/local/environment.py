@@ -21,6 +21,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -31,15 +32,15 @@ from moto.ec2.models import ec2_backends
 from moto.iam.models import iam_backends
 
 from infra.deploy import Deployment, DeploySettings, deploy
-from infra.documents import EndpointOverride
 from infra.local.bedrock import BedrockStandIn
 from infra.local.bedrock_signature import Callers
 from infra.local.clock import CloudClock
-from infra.local.dataplane import DataPath, DataPlane
+from infra.local.dataplane import DataPath
 from infra.local.errors import EmbeddedCloudError
 from infra.local.faults import Faults
 from infra.local.server import EmbeddedCloud
 from infra.local.sides import COMMERCIAL, Side
+from infra.local.site import Loopback, Site
 from infra.local.telemetry import DETECTION_AWS_SECONDS
 from infra.local.tether import Child
 
@@ -47,7 +48,6 @@ SECONDS_PER_MINUTE = 3.0
 _READY_SECONDS = 30.0
 _POLL_SECONDS = 0.05
 _LAST_LINES = 20
-_VPN_PATHS = ("tunnel-1", "tunnel-2")
 _LISTENING = re.compile(r"^proxy listening on (http://\S+)$", re.MULTILINE)
 
 
@@ -62,6 +62,8 @@ class Environment:
     `seconds_per_minute`: real seconds that AWS's minute takes. `detection_aws_seconds`: how long AWS takes
     to notice a dead tunnel, in AWS's time. `log_directory` gets a file per function and one of the proxy;
     without it they are gone with the environment. With `timers` False alarms and schedules stand still.
+    With `lab` the network is a real one (`infra.local.lab`), functions and proxy run in it, and dead tunnels
+    are found by the lab's own timers.
 
     Attributes: `link_id`, `endpoint_url` (the AWS APIs), `proxy_url`, `state_machine_arn`, `faults`,
     `bedrock` (`behaviour`, `served`), `plane` (relays and their counters), `cloud`, `deployment`.
@@ -76,7 +78,9 @@ class Environment:
         detection_aws_seconds: float = DETECTION_AWS_SECONDS,
         log_directory: Path | None = None,
         timers: bool = True,
+        lab: bool = False,
     ) -> None:
+        self._in_the_lab = lab
         self._runs_timers = timers
         self.link_id = link_id
         self.seconds_per_minute = seconds_per_minute
@@ -112,48 +116,58 @@ class Environment:
         logs = self._log_directory or Path(tempfile.mkdtemp(prefix="twinspan-"))
         if self._log_directory is None:
             parts.callback(shutil.rmtree, logs, ignore_errors=True)
+        site: Site = parts.enter_context(_lab_site()) if self._in_the_lab else Loopback()
         self.cloud = parts.enter_context(
-            EmbeddedCloud(clock=self._clock, log_directory=logs, timers=False)
+            EmbeddedCloud(
+                clock=self._clock,
+                log_directory=logs,
+                timers=False,
+                function_command=site.function_command,
+                function_environment=site.function_environment,
+            )
         )
         self.endpoint_url = self.cloud.endpoint_url
-        self.bedrock = BedrockStandIn(Callers(COMMERCIAL.region, _commercial_secret_key))
+        site.let_in(self.endpoint_url)
+        self.bedrock = BedrockStandIn(
+            Callers(COMMERCIAL.region, _commercial_secret_key),
+            listeners=site.endpoint_listeners(),
+            tls=site.endpoint_tls(),
+        )
         self.bedrock.start()
         parts.callback(self.bedrock.stop)
-        self.plane = DataPlane(
-            self.bedrock.address, self._clock, detection_aws_seconds=self._detection_aws_seconds
-        )
+        self.plane = site.plane(self.bedrock.address, self._clock, self._detection_aws_seconds)
         self.plane.start()
         parts.callback(self.plane.stop)
         self.deployment = self._deploy()
         self.state_machine_arn = self.deployment.govcloud["RemediationStateMachineArn"]
         self._connect_network()
         self._start_timers()
-        self._start_proxy(parts, logs)
+        self._start_proxy(parts, logs, site)
 
     def _deploy(self) -> Deployment:
         """The project's own deployment."""
         return deploy(self.cloud, self.deploy_settings())
 
     def deploy_settings(self) -> DeploySettings:
-        """What the link was deployed with, told where the relays stand in for the endpoints' names."""
-        relays = {name: relay for name, relay in self.plane.relays.items() if name in _VPN_PATHS}
-        networks = {name: f"{relay.host}/32" for name, relay in relays.items()}
+        """What the link was deployed with, told where the endpoints are reached instead of at their names."""
+        overrides = self.plane.endpoint_overrides()
+        hosts = [urlsplit(override.endpoint_url).hostname or "" for override in overrides.values()]
+        networks = [
+            network for override in overrides.values() for network in override.peer_networks
+        ]
         return DeploySettings(
             link_id=self.link_id,
             commercial_parameters={"RouterImageId": _router_image_id()},
             govcloud_parameters={
-                "ProxyAllowedHosts": ",".join(relay.host for relay in relays.values()),
-                "ProxyAllowedNetworks": ",".join(networks.values()),
+                "ProxyAllowedHosts": ",".join(hosts),
+                "ProxyAllowedNetworks": ",".join(networks),
                 "ProxyConfigTtlSeconds": "1",
             },
             with_dependencies=False,
-            endpoint_overrides={
-                name: EndpointOverride(self.plane.endpoint_url(name), (networks[name],))
-                for name in relays
-            },
+            endpoint_overrides=overrides,
             policy=self._policy,
             tunnels_up_seconds=_READY_SECONDS,
-            # The relays are joined to the network only after it is there; `_connect_network` waits for them.
+            # The tunnels are joined to the network only after it is there; `_connect_network` waits for them.
             connectivity_seconds=0,
             prove_routes=False,
             poll_seconds=_POLL_SECONDS,
@@ -172,7 +186,7 @@ class Environment:
             )
             for path in topology["paths"]
         )
-        if not self.plane.wait_until(DataPlane.is_whole, _READY_SECONDS):
+        if not self.plane.wait_until(lambda plane: plane.is_whole(), _READY_SECONDS):
             reasons = {report.name: report.reason for report in self.plane.reports()}
             raise NotReady(f"the deployed network does not carry: {reasons}")
 
@@ -183,30 +197,33 @@ class Environment:
         self.client("lambda").invoke(FunctionName=f"twinspan-{self.link_id}-canary", Payload=b"{}")
         self.cloud.start_timers()
 
-    def _start_proxy(self, parts: contextlib.ExitStack, logs: Path) -> None:
+    def _start_proxy(self, parts: contextlib.ExitStack, logs: Path, site: Site) -> None:
         function = self.client("lambda").get_function_configuration(
             FunctionName=self.deployment.govcloud["ProxyFunctionName"]
         )
         proxy = Child(
             "proxy.server",
-            ["--port", "0"],
+            ["--port", str(site.proxy_port)],
             {
                 "PATH": os.environ.get("PATH", os.defpath),
                 **function["Environment"]["Variables"],
                 **self.cloud.environment(Side.GOVCLOUD),
+                **site.function_environment,
                 # The caller's signature is API Gateway's business, which is not in front of this server.
                 "TWINSPAN_ALLOW_ANONYMOUS": "true",
             },
             logs / "proxy.log",
+            site.function_command,
         )
         parts.callback(proxy.stop)
         deadline = time.monotonic() + _READY_SECONDS
-        while not _is_ready(said := proxy.log_file.read_text(errors="replace")):
+        while (url := _ready_url(proxy.log_file.read_text(errors="replace"), site)) is None:
             if proxy.exit_code is not None or time.monotonic() > deadline:
+                said = proxy.log_file.read_text(errors="replace")
                 last = "\n".join(said.splitlines()[-_LAST_LINES:])
                 raise NotReady(f"the proxy did not come up; it said:\n{last}")
             time.sleep(_POLL_SECONDS)
-        self.proxy_url = _LISTENING.findall(said)[-1]
+        self.proxy_url = url
 
     # -- use --------------------------------------------------------------------------------------
 
@@ -281,16 +298,24 @@ def _router_image_id() -> str:
     return str(next(iter(backend.amis)))
 
 
-def _is_ready(said: str) -> bool:
-    """Whether the proxy listens, by what it said, and is ready, by its own answer."""
+def _lab_site() -> AbstractContextManager[Site]:
+    # Imported when it is asked for: it needs what only the lab needs.
+    from infra.local.lab.site import LabSite
+
+    return LabSite()
+
+
+def _ready_url(said: str, site: Site) -> str | None:
+    """Where the proxy is reached: None before it listens, by what it said, and is ready, by its own answer."""
     listening = _LISTENING.findall(said)
     if not listening:
-        return False
-    connection = http.client.HTTPConnection(urlsplit(listening[-1]).netloc, timeout=2.0)
+        return None
+    url = site.reached_from_here(listening[-1])
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=2.0)
     try:
         connection.request("GET", "/readyz")
-        return connection.getresponse().status == http.HTTPStatus.OK
+        return url if connection.getresponse().status == http.HTTPStatus.OK else None
     except (OSError, http.client.HTTPException):
-        return False
+        return None
     finally:
         connection.close()

@@ -11,6 +11,8 @@ Faults: `cut` (packets vanish, and dead peer detection notices), `blackhole` (pa
 tunnel stays UP: a gray failure), `slow` (delay in milliseconds of round trip), `refuse` (an endpoint has
 failed and refuses). A target has one fault at a time; a new one replaces it.
 
+Tunnels of the lab, which are real, have more that can break: see `LAB_ONLY`.
+
 Not guaranteed: faults know nothing of routes. Break those with the EC2 API.
 """
 
@@ -29,6 +31,25 @@ class FaultKind(enum.StrEnum):
     BLACKHOLE = "blackhole"
     SLOW = "slow"
     REFUSE = "refuse"
+    KILL_IKE = "kill-ike"
+    DROP_ESP = "drop-esp"
+    WRONG_KEY = "wrong-key"
+    WITHDRAW = "withdraw"
+    ONE_WAY = "one-way"
+    SMALL_MTU = "small-mtu"
+    LOSS = "loss"
+
+
+LAB_ONLY = {
+    FaultKind.KILL_IKE: "the router's IKE daemon dies",
+    FaultKind.DROP_ESP: "encrypted packets vanish while IKE goes on",
+    FaultKind.WRONG_KEY: "the router has another pre-shared key than AWS, and both start anew",
+    FaultKind.WITHDRAW: "the router stops announcing its networks while the tunnels stay up",
+    FaultKind.ONE_WAY: "packets towards AWS vanish, those from AWS arrive",
+    FaultKind.SMALL_MTU: "long packets vanish, short ones pass, and nobody says why",
+    FaultKind.LOSS: "one packet in twenty vanishes, in each direction",
+}
+"""What can break of a tunnel that is real, and what it means."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +103,9 @@ class Faults:
     """The faults in force. Thread-safe. `on_change` is called after each change and must not return
     before the change is in force."""
 
-    def __init__(self, on_change: Callable[[], None]) -> None:
+    def __init__(self, on_change: Callable[[], None], *, in_the_lab: bool = False) -> None:
         self._on_change = on_change
+        self._in_the_lab = in_the_lab
         self._lock = threading.Lock()
         self._paths: dict[str, PathElements] = {}
         self._in_force: dict[Element, Fault] = {}
@@ -107,6 +129,12 @@ class Faults:
 
     def refuse(self, target: str) -> None:
         self._break(target, Fault(FaultKind.REFUSE))
+
+    def inject(self, target: str, kind: FaultKind) -> None:
+        """Any fault that has no parameter, by its kind."""
+        if kind is FaultKind.SLOW:
+            raise FaultNotApplicable("slow needs a delay")
+        self._break(target, Fault(kind))
 
     def heal(self, target: str) -> None:
         """Remove the target's fault, if any; `all` heals everything."""
@@ -149,6 +177,10 @@ class Faults:
         self._on_change()
 
     def _fitting(self, target: str, element: Element, fault: Fault) -> Fault:
+        if fault.kind in LAB_ONLY and (isinstance(element, str) or not self._in_the_lab):
+            raise FaultNotApplicable(
+                f"{fault.kind} is for tunnels of the lab (up --lab), which {target} is not"
+            )
         if isinstance(element, str):
             return Fault(_ALLOWED_ON_ENDPOINT[fault.kind], fault.delay_milliseconds)
         if fault.kind is FaultKind.REFUSE:

@@ -217,7 +217,10 @@ class WorkerPool:
         own_packages: Sequence[str],
         workers_per_function: int,
         idle_seconds: float,
+        command: Sequence[str] = (),
     ) -> None:
+        """`command` is put before the command that starts every function's process."""
+        self._command = tuple(command)
         self._own_packages = tuple(own_packages)
         self._limit = workers_per_function
         self._idle_seconds = idle_seconds
@@ -243,8 +246,9 @@ class WorkerPool:
         }
         program = Path(__file__).with_name("lambda_forkserver.py")
         with theirs:
+            arguments = [str(program), str(theirs.fileno()), json.dumps(settings)]
             self._server = subprocess.Popen(  # noqa: S603 - our own program
-                [sys.executable, "-I", str(program), str(theirs.fileno()), json.dumps(settings)],
+                [*self._command, sys.executable, "-I", *arguments],
                 env=_server_environment(),
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,

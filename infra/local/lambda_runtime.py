@@ -191,12 +191,15 @@ class LambdaRuntime:
         log_directory: Path | None,
         workers_per_function: int,
         idle_seconds: float = 300.0,
+        command: Sequence[str] = (),
+        further_environment: Mapping[str, str] | None = None,
     ) -> None:
+        self._further_environment = dict(further_environment or {})
         self._clock = clock
         self._tasks = tasks
         self._endpoint_url = endpoint_url
         self._log_directory = log_directory
-        self._pool = WorkerPool(own_packages, workers_per_function, idle_seconds)
+        self._pool = WorkerPool(own_packages, workers_per_function, idle_seconds, command)
         self._lock = threading.Lock()
         self._log_lock = threading.Lock()
         self._running: dict[str, int] = defaultdict(int)
@@ -460,6 +463,7 @@ class LambdaRuntime:
             "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
             "AWS_XRAY_SDK_ENABLED": "false",  # there is no X-Ray daemon to send segments to
             **{key: str(value) for key, value in function.environment_vars.items()},
+            **self._further_environment,
             "_HANDLER": str(function.handler),
             "LAMBDA_TASK_ROOT": task_root,
             "LAMBDA_RUNTIME_DIR": "/var/runtime",

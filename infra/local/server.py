@@ -14,7 +14,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -60,6 +60,8 @@ class EmbeddedCloud:
     `clock` shrinks AWS's own timers (see `CloudClock`). `port` 0 takes a free one. `log_directory` gets one
     file per function with what it wrote. With `timers` False alarms and schedules stand still until
     `start_timers`, or a test calls `alarms.run_due(now)` and `scheduler.run_due(now)` with a time of its own.
+    `function_command` is put before the command that starts the functions' processes, for example to enter a
+    network namespace; `function_environment` is added to every function's variables.
 
     Attributes of a started cloud: `endpoint_url` (the AWS APIs), `router` (put an AWS service's own event; fail
     deliveries), `lambdas` (faults, history), `alarms`, `scheduler`, `api_gateway`, `clock`.
@@ -73,7 +75,11 @@ class EmbeddedCloud:
         log_directory: Path | None = None,
         workers_per_function: int = _WORKERS_PER_FUNCTION,
         timers: bool = True,
+        function_command: Sequence[str] = (),
+        function_environment: Mapping[str, str] | None = None,
     ) -> None:
+        self._function_command = function_command
+        self._function_environment = function_environment
         self.clock = clock or CloudClock()
         self._port = port
         self._log_directory = log_directory
@@ -118,6 +124,8 @@ class EmbeddedCloud:
             own_packages=OWN_PACKAGES,
             log_directory=self._log_directory,
             workers_per_function=self._workers_per_function,
+            command=self._function_command,
+            further_environment=self._function_environment,
         )
         self.router = EventRouter(self.clock, deliveries, self.lambdas)
         self.alarms = AlarmEvaluator(self.clock, self.router, self.lambdas)

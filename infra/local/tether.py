@@ -26,7 +26,8 @@ class Child:
     """A module running as `python -m module arguments…` in its own process.
 
     `environment` is the child's whole environment, but for the way to find this project. What it writes
-    goes to `log_file`.
+    goes to `log_file`. `command` is put before the interpreter's own; it must replace itself by what follows
+    it, as `nsenter` does.
     """
 
     def __init__(
@@ -35,13 +36,14 @@ class Child:
         arguments: Sequence[str],
         environment: Mapping[str, str],
         log_file: Path,
+        command: Sequence[str] = (),
     ) -> None:
         self.log_file = log_file
         read_end, self._tether = os.pipe()
         try:
             with log_file.open("ab") as log:
                 self._process = subprocess.Popen(  # noqa: S603 - this interpreter, our module
-                    [sys.executable, "-m", __name__, str(read_end), module, *arguments],
+                    [*command, sys.executable, "-m", __name__, str(read_end), module, *arguments],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,

@@ -29,7 +29,6 @@ from infra.local.lab.internet import Internet, Trouble, Wire
 from infra.local.lab.namespaces import LabError, Namespaces
 from infra.local.lab.plan import LabPlan, RouterPlan
 from infra.local.lab.routing import (
-    LEARNED_METRIC,
     AmazonGateway,
     EdgeRouting,
     Session,
@@ -182,7 +181,6 @@ class LabNetwork:
             GATEWAY,
             [
                 f"address add {VPC_ROUTER}/32 dev vpc0",
-                f"route add {plan.govcloud_cidr} dev vpc0 scope link metric {LEARNED_METRIC}",
                 # A transit gateway says nothing about what it does not carry.
                 "route add blackhole default",
             ],
@@ -344,6 +342,10 @@ table inet lab {
         """The templates' routes: functions to the transit gateway, each zone's endpoint back through
         the router whose number is given."""
         plan = self.plan_or_raise()
+        self.spaces.ip(
+            GATEWAY,
+            [f"route replace {plan.govcloud_cidr} dev vpc0 scope link metric {STATIC_METRIC}"],
+        )
         self.spaces.ip(
             FUNCTION,
             [
