@@ -1,8 +1,9 @@
 """The embedded cloud from a shell: `python -m infra.local`.
 
-`up` runs it until Ctrl-C; `env`, `status`, `cut`, `blackhole`, `slow`, `refuse`, `heal` and `down` talk to
-it from another terminal; `demo` plays an outage on one of its own. Exit codes: 0, or 2 for something
-that the user can mend, with the reason on standard error.
+`up` runs it until Ctrl-C; `env`, `status`, `cut`, `blackhole`, `slow`, `refuse`, `break`, `heal` and `down`
+talk to it from another terminal; `demo` plays an outage on one of its own. With `--lab` the network is real:
+IPsec and BGP between network namespaces. Exit codes: 0, or 2 for something that the user can mend, with
+the reason on standard error.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from types import FrameType
 from typing import Any
 
 from infra.local import control
+from infra.local.faults import LAB_ONLY, FaultKind
+from infra.local.lab import requirements
 from infra.local.sides import Side
 
 EXIT_USAGE = 2
@@ -50,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
         help="real seconds that AWS's minute (alarm periods, schedules) takes: 0.01 to 60, "
         "default %(default)g; 60 is real time",
     )
+    _add_lab(up)
     up.set_defaults(run=_up)
 
     env = commands.add_parser("env", help="print shell exports for the running one")
@@ -75,6 +79,15 @@ def _parser() -> argparse.ArgumentParser:
     slow.add_argument("--ms", type=int, default=200, help="milliseconds (default: %(default)s)")
     slow.set_defaults(run=_slow)
 
+    broken = commands.add_parser("break", help="what else can go wrong with a tunnel of the lab")
+    broken.add_argument("target", help="for example tunnel-1 or tunnel-1:2")
+    broken.add_argument(
+        "fault",
+        choices=[kind.value for kind in LAB_ONLY],
+        help="; ".join(f"{kind}: {meaning}" for kind, meaning in LAB_ONLY.items()),
+    )
+    broken.set_defaults(run=_break)
+
     status = commands.add_parser("status", help="paths, tunnels, faults and traffic")
     status.set_defaults(run=_status)
     down = commands.add_parser("down", help="end the running one")
@@ -82,8 +95,17 @@ def _parser() -> argparse.ArgumentParser:
 
     demo = commands.add_parser("demo", help="play an outage and say whether the promise held")
     demo.add_argument("scenario", nargs="?", default="tunnel-down", choices=_scenarios())
+    _add_lab(demo)
     demo.set_defaults(run=_demo)
     return parser
+
+
+def _add_lab(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--lab",
+        action="store_true",
+        help="over real IPsec and BGP between network namespaces (root, Debian packages)",
+    )
 
 
 def _scenarios() -> list[str]:
@@ -112,7 +134,11 @@ def _up(options: argparse.Namespace) -> int:
     def end(signal_number: int, frame: FrameType | None) -> None:
         ending.set()
 
-    environment = Environment(policy=POLICY, seconds_per_minute=options.seconds_per_minute)
+    if options.lab and (missing := requirements.missing()) is not None:
+        raise control.ControlError(missing)
+    environment = Environment(
+        policy=POLICY, seconds_per_minute=options.seconds_per_minute, lab=options.lab
+    )
     server = control.ControlServer(
         {
             "env": lambda request: environment.exports(request.get("side", Side.GOVCLOUD)),
@@ -120,6 +146,9 @@ def _up(options: argparse.Namespace) -> int:
             "cut": lambda request: environment.faults.cut(request["target"]),
             "blackhole": lambda request: environment.faults.blackhole(request["target"]),
             "refuse": lambda request: environment.faults.refuse(request["target"]),
+            "break": lambda request: environment.faults.inject(
+                request["target"], FaultKind(request["fault"])
+            ),
             "slow": lambda request: environment.faults.slow(request["target"], request["ms"]),
             "heal": lambda request: environment.faults.heal(request["target"]),
             "down": lambda request: ending.set(),
@@ -141,6 +170,7 @@ def _up(options: argparse.Namespace) -> int:
 
 
 def _print_how_to_use(environment: Any) -> None:
+    more = ", break" if environment.is_in_the_lab else ""
     print(
         f"The embedded cloud is up; AWS's minute takes {environment.seconds_per_minute:g} s here.\n"
         f"\n"
@@ -150,7 +180,7 @@ def _print_how_to_use(environment: Any) -> None:
         f"\n"
         f"In another terminal:\n"
         f'  eval "$(python -m infra.local env)"        then use aws, boto3 or twinspan as usual\n'
-        f"  python -m infra.local cut tunnel-1         also blackhole, slow --ms N, refuse, heal\n"
+        f"  python -m infra.local cut tunnel-1         also blackhole, slow --ms N, refuse, heal{more}\n"
         f"  python -m infra.local status\n"
         f"\n"
         f"Targets: {', '.join(environment.faults.targets())}\n"
@@ -167,6 +197,11 @@ def _env(options: argparse.Namespace) -> int:
 
 def _fault(options: argparse.Namespace) -> int:
     control.send(options.command, target=options.target)
+    return _status(options)
+
+
+def _break(options: argparse.Namespace) -> int:
+    control.send("break", target=options.target, fault=options.fault)
     return _status(options)
 
 
@@ -187,10 +222,11 @@ def _status(options: argparse.Namespace) -> int:
     )
     for path in status["paths"]:
         state = "carries" if path["mode"] == "open" else path["mode"]
+        counted = "" if path["connections"] is None else f"{path['connections']} connections, "
         slow = f", +{path['delay_milliseconds']} ms" if path["delay_milliseconds"] else ""
         print(
-            f"{path['name']:<16} {state}{slow}; {path['connections']} connections, "
-            f"{path['bytes_out']} bytes out, {path['bytes_in']} in  ({path['address']})"
+            f"{path['name']:<16} {state}{slow}; {counted}{path['bytes_out']} bytes out, "
+            f"{path['bytes_in']} in  ({path['address']})"
         )
         if path["reason"]:
             print(f"{'':<16} {path['reason']}")
@@ -209,7 +245,10 @@ def _demo(options: argparse.Namespace) -> int:
 
     from infra.local.demo.play import play
 
-    return play(options.scenario, Console(highlight=False, soft_wrap=True))
+    if options.lab and (missing := requirements.missing()) is not None:
+        raise control.ControlError(missing)
+    console = Console(highlight=False, soft_wrap=True)
+    return play(options.scenario, console, lab=options.lab)
 
 
 if __name__ == "__main__":

@@ -66,7 +66,8 @@ class Environment:
     are found by the lab's own timers.
 
     Attributes: `link_id`, `endpoint_url` (the AWS APIs), `proxy_url`, `state_machine_arn`, `faults`,
-    `bedrock` (`behaviour`, `served`), `plane` (relays and their counters), `cloud`, `deployment`.
+    `bedrock` (`behaviour`, `served`), `plane` (relays and their counters), `cloud`, `deployment`,
+    `is_in_the_lab`.
     """
 
     def __init__(
@@ -80,7 +81,7 @@ class Environment:
         timers: bool = True,
         lab: bool = False,
     ) -> None:
-        self._in_the_lab = lab
+        self.is_in_the_lab = lab
         self._runs_timers = timers
         self.link_id = link_id
         self.seconds_per_minute = seconds_per_minute
@@ -116,7 +117,7 @@ class Environment:
         logs = self._log_directory or Path(tempfile.mkdtemp(prefix="twinspan-"))
         if self._log_directory is None:
             parts.callback(shutil.rmtree, logs, ignore_errors=True)
-        site: Site = parts.enter_context(_lab_site()) if self._in_the_lab else Loopback()
+        site: Site = parts.enter_context(_lab_site()) if self.is_in_the_lab else Loopback()
         self.cloud = parts.enter_context(
             EmbeddedCloud(
                 clock=self._clock,

@@ -17,6 +17,7 @@ MODEL_ID = "anthropic.claude-3-5-sonnet-20241022-v2:0"
 CALLS_PER_SECOND = 20.0
 BASELINE_CALLS = 20
 SETTLE_SECONDS = 30.0
+LAB_SAYS = "Its tunnels are real: four of strongSwan's (IKEv2, AES-256-GCM), each with BGP between FRR and BIRD.\n"
 EXIT_HELD, EXIT_BROKEN = 0, 1
 
 
@@ -40,17 +41,17 @@ class Narrator:
         self.console.print(line, markup=False)
 
 
-def play(name: str, console: Console) -> int:
-    """Play one scenario; returns the exit code: 0 only if every promise held."""
+def play(name: str, console: Console, *, lab: bool = False) -> int:
+    """Play one scenario, in the lab if wanted; returns the exit code: 0 only if every promise held."""
     scenario = SCENARIOS[name]
     policy = policy_of(name)
     console.rule(f"[bold]{name}[/]", align="left")
     console.print(f"{(scenario.__doc__ or '').strip()}")
     started = time.monotonic()
-    with Environment(policy=policy) as cloud:
+    with Environment(policy=policy, lab=lab) as cloud:
         console.print(
             f"Embedded cloud up in {time.monotonic() - started:.1f} s: both partitions deployed "
-            f"from infra/templates; proxy at {cloud.proxy_url}\n"
+            f"from infra/templates; proxy at {cloud.proxy_url}\n{LAB_SAYS if lab else ''}"
             f"Timers are short here: hold-down {policy['hold_down_seconds']} s, stable "
             f"{policy['failback']['stable_seconds']} s before failback; AWS's own minute (alarm "
             f"periods, schedules) takes {cloud.seconds_per_minute:g} s.\n"
