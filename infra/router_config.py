@@ -7,7 +7,8 @@ router fetches it (`infra/templates/commercial.yaml`).
 
 Each tunnel is a route-based one on an XFRM interface, so BGP decides what it carries. The router announces
 its own zone's network and the VPC's, accepts GovCloud's network only, and forwards between the tunnels and
-the VPC only: a packet from GovCloud for the internet is dropped.
+the VPC only: a packet from GovCloud for the internet is dropped. To the router itself nobody talks through a
+tunnel but AWS's end of it: no security group sees what came out of one.
 
 Not guaranteed: that AWS's tunnel endpoints stay as they are. After AWS replaces one, the deployment renders
 and stores the configuration again. Holds secrets in memory: `Tunnel` and `RouterConfiguration` do not show
@@ -31,6 +32,7 @@ _ESP_PROPOSAL = "aes256gcm16-ecp384"
 # The first tunnel is preferred in both directions while both are up.
 _LOCAL_PREFERENCE = (200, 100)
 _METRIC = (100, 200)
+_INITIATE_SECONDS = 15
 
 
 class InvalidGatewayConfiguration(ValueError):
@@ -138,8 +140,9 @@ def render(router: Router, tunnels: Sequence[Tunnel]) -> RouterConfiguration:
             "/etc/frr/frr.conf": _frr(router, tunnels),
             "/etc/frr/daemons": _FRR_DAEMONS,
             "/etc/sysctl.d/90-twinspan.conf": _SYSCTL,
-            "/etc/nftables/twinspan.nft": _nftables(router),
+            "/etc/nftables/twinspan.nft": _nftables(router, tunnels),
             "/etc/twinspan/interfaces": _interfaces(tunnels),
+            "/etc/twinspan/initiate": _initiate(tunnels),
         },
         commands=(
             ("sysctl", "--load", "/etc/sysctl.d/90-twinspan.conf"),
@@ -147,6 +150,7 @@ def render(router: Router, tunnels: Sequence[Tunnel]) -> RouterConfiguration:
             ("sh", "/etc/twinspan/interfaces"),
             ("systemctl", "enable", "--now", "strongswan"),
             ("swanctl", "--load-all"),
+            ("sh", "/etc/twinspan/initiate"),
             ("systemctl", "enable", "frr"),
             ("systemctl", "restart", "frr"),
         ),
@@ -274,13 +278,32 @@ def _interfaces(tunnels: Sequence[Tunnel]) -> str:
     return "\n".join((*lines, ""))
 
 
-def _nftables(router: Router) -> str:
+def _initiate(tunnels: Sequence[Tunnel]) -> str:
+    # A tunnel that was refused for its key is given up for good, and loading the right key later changes
+    # nothing but the key: somebody has to begin again. What is under way or up is left alone, and a
+    # tunnel that does not answer must not keep the rest of the configuration from taking effect.
+    return "".join(
+        f"swanctl --list-sas --ike tunnel-{number} | grep -q . || "
+        f"swanctl --initiate --child tunnel-{number} --timeout {_INITIATE_SECONDS} || true\n"
+        for number, _ in enumerate(tunnels, 1)
+    )
+
+
+def _nftables(router: Router, both: Sequence[Tunnel]) -> str:
     tunnels = f"{{ {_device(1)}, {_device(2)} }}"
+    peers = f"{{ {', '.join(tunnel.inside_peer for tunnel in both)} }}"
     theirs = f"{{ {', '.join(router.accepts)} }}"
     return f"""\
 table inet twinspan
 delete table inet twinspan
 table inet twinspan {{
+  chain input {{
+    type filter hook input priority filter; policy accept;
+    iifname {tunnels} ip saddr {peers} tcp dport 179 accept
+    iifname {tunnels} ip saddr {peers} tcp sport 179 accept
+    iifname {tunnels} ip saddr {peers} ip protocol icmp accept
+    iifname {tunnels} drop
+  }}
   chain forward {{
     type filter hook forward priority filter; policy drop;
     tcp flags syn tcp option maxseg size set rt mtu

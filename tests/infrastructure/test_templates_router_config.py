@@ -120,12 +120,41 @@ def test_nothing_is_forwarded_but_between_the_tunnels_and_the_vpc() -> None:
     rules = render(ROUTER, parse_gateway_configuration(document(1, 2))).files[
         "/etc/nftables/twinspan.nft"
     ]
-    assert "hook forward priority filter; policy drop;" in rules
-    accepts = [line.strip() for line in rules.splitlines() if line.strip().endswith("accept")]
+    forward = rules[rules.index("chain forward") :]
+    assert "hook forward priority filter; policy drop;" in forward
+    accepts = [line.strip() for line in forward.splitlines() if line.strip().endswith("accept")]
     assert len(accepts) == 2
     for line in accepts:
         assert "10.0.0.0/16" in line
         assert "172.16.0.0/16" in line
+
+
+def test_only_the_peers_of_the_tunnels_talk_to_the_router_itself() -> None:
+    """Of what comes out of a tunnel for the router, BGP and ICMP of AWS's inside addresses is accepted alone."""
+    rules = render(ROUTER, parse_gateway_configuration(document(1, 2))).files[
+        "/etc/nftables/twinspan.nft"
+    ]
+    chain = rules[rules.index("chain input") : rules.index("chain forward")]
+    about_tunnels = [line.strip() for line in chain.splitlines() if "iifname" in line]
+    assert about_tunnels[-1] == "iifname { twinspan1, twinspan2 } drop"
+    for line in about_tunnels[:-1]:
+        assert "ip saddr { 169.254.1.1, 169.254.2.1 }" in line
+        assert re.search(r"(tcp [ds]port 179|ip protocol icmp) accept$", line)
+
+
+def test_absent_tunnels_are_begun_again_after_the_keys_are_loaded() -> None:
+    """After loading, each tunnel that is neither up nor under way is initiated, and a failure stops nothing."""
+    configuration = render(ROUTER, parse_gateway_configuration(document(1, 2)))
+    script = configuration.files["/etc/twinspan/initiate"].splitlines()
+    assert [re.findall(r"tunnel-\d", line) for line in script] == [
+        ["tunnel-1", "tunnel-1"],
+        ["tunnel-2", "tunnel-2"],
+    ]
+    assert all(line.endswith("|| true") for line in script)
+    commands = [command[0:2] for command in configuration.commands]
+    assert commands.index(("sh", "/etc/twinspan/initiate")) == 1 + commands.index(
+        ("swanctl", "--load-all")
+    )
 
 
 def test_the_proposals_are_the_ones_that_the_connections_demand() -> None:
