@@ -22,7 +22,10 @@ WORKERS = 4
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call: when it started (seconds of the monotonic clock), how it ended, what it said it used."""
+    """One call: when it started (seconds of the monotonic clock), how it ended, what it said it used.
+
+    `upstream_request_id` is the service's own, as the proxy passed it back.
+    """
 
     started: float
     seconds: float
@@ -31,6 +34,7 @@ class Call:
     generation: int | None
     retry_after: str | None
     error: str | None = None
+    upstream_request_id: str | None = None
 
     @property
     def failed(self) -> bool:
@@ -106,6 +110,7 @@ class Traffic:
             answer.getheader("x-tunnel-used"),
             int(generation) if generation else None,
             answer.getheader("retry-after"),
+            upstream_request_id=answer.getheader("x-amzn-requestid"),
         )
 
 

@@ -275,11 +275,15 @@ table inet lab {
         """Start the router's end, as at boot: the daemon, the rendered interface script, the keys."""
         end = self.router_ends[tunnel]
         end.start()
-        script = self._router(tunnel).configuration.files["/etc/twinspan/interfaces"]
         # The script makes XFRM interfaces unless they are there; the other tunnel's may come later.
-        own = [line for line in script.splitlines() if end.device in line or line.startswith("set")]
-        self.spaces.run(ROUTERS[tunnel.connection - 1], ["sh", "-s"], "\n".join(own) + "\n")
+        script = self._lines_about("interfaces", tunnel, end.device)
+        self.spaces.run(ROUTERS[tunnel.connection - 1], ["sh", "-s"], script)
         end.load()
+
+    def _lines_about(self, script: str, tunnel: TunnelId, name: str) -> str:
+        """The lines of a rendered script that concern one tunnel: it has a daemon of its own here."""
+        text = self._router(tunnel).configuration.files[f"/etc/twinspan/{script}"]
+        return "".join(f"{line}\n" for line in text.splitlines() if name in line or "set -" in line)
 
     # -- use --------------------------------------------------------------------------------------
 
@@ -297,15 +301,20 @@ table inet lab {
         internet.set_trouble(internet.wires[tunnel.number - 1], trouble)
 
     def mismatch_key(self, tunnel: TunnelId, mismatched: bool) -> None:
-        """Give the router another pre-shared key than AWS has, and let both start anew."""
+        """Give the router another pre-shared key than AWS has and let AWS drop the tunnel, as it does
+        when its key is changed; or put the key right, by the rendered commands."""
         configuration = self._router(tunnel).configuration
         text = tunnels.router_connections(configuration, tunnel.number)
         key = self._router(tunnel).tunnels[tunnel.number - 1].pre_shared_key
         end = self.router_ends[tunnel]
         end.configure(text.replace(key, "0" + key[1:]) if mismatched else text)
         end.load()
-        end.drop()
-        self.amazon[tunnel].drop()
+        if mismatched:
+            self.amazon[tunnel].drop()
+            end.drop()
+            end.initiate()
+        else:
+            end.run(["sh", "-s"], self._lines_about("initiate", tunnel, f"tunnel-{tunnel.number}"))
 
     def kill_router_end(self, tunnel: TunnelId) -> None:
         """The router's IKE daemon dies; `start_router_end` brings it back."""

@@ -16,11 +16,11 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vici.exception import SessionException
+from vici.exception import CommandException, SessionException
 from vici.session import Session
 
 from infra.local.lab.namespaces import LabError, Namespaces, wait_for
@@ -119,9 +119,12 @@ class TunnelEnd:
 
     def load(self) -> None:
         """Load connections and keys; an end that starts its tunnel begins to."""
+        self.run(["swanctl", "--load-all", "--noprompt"])
+
+    def run(self, command: Sequence[str], text: str | None = None) -> None:
+        """Run a command that talks to this daemon."""
         environment = [f"{key}={value}" for key, value in self._environment().items()]
-        load = ["swanctl", "--load-all", "--noprompt", "--uri", f"unix://{self._vici_path}"]
-        self._namespaces.run(self.name, ["env", *environment, *load])
+        self._namespaces.run(self.name, ["env", *environment, *command], text)
 
     def kill(self) -> None:
         """The daemon dies without a word, and its device with it."""
@@ -137,7 +140,16 @@ class TunnelEnd:
         """Forget the tunnel without telling the peer; whoever starts tunnels starts anew."""
         with self._session_or_none() as session:
             if session is not None:
-                list(session.terminate({"ike": self._connection, "force": "yes", "timeout": -1}))
+                with contextlib.suppress(CommandException):  # there is none
+                    list(
+                        session.terminate({"ike": self._connection, "timeout": -1, "force": "yes"})
+                    )
+
+    def initiate(self) -> None:
+        """Begin to negotiate, without waiting for the outcome."""
+        with self._session_or_none() as session:
+            if session is not None:
+                list(session.initiate({"child": self._connection, "timeout": -1}))
 
     def suite(self) -> Suite | None:
         """What the tunnel encrypts with; None while there is none."""
@@ -196,6 +208,11 @@ charon-systemd {{
 }}
 swanctl {{
   load = pem pkcs1 openssl random
+  plugins {{
+    vici {{
+      socket = unix://{self._vici_path}
+    }}
+  }}
 }}
 include {self._directory / "included.conf"}
 """
