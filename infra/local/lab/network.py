@@ -41,7 +41,7 @@ FUNCTION, GATEWAY = "fn", "gw"
 ROUTERS, ENDPOINTS, INTERNETS = ("ra", "rb"), ("ea", "eb"), ("n1", "n2")
 _COMMERCIAL_VPC = "vpc"
 VPC_ROUTER = "169.254.255.1"
-"""The implicit router of the GovCloud VPC, behind which the transit gateway is."""
+"""A VPC's implicit router: in GovCloud the way to the transit gateway."""
 STATIC_METRIC = 10
 """Kernel metric of routes from route tables: they outrank what BGP brought."""
 HOLD_SECONDS = 3
@@ -126,8 +126,9 @@ class LabNetwork:
 
     # -- coming up --------------------------------------------------------------------------------
 
-    def build(self, plan: LabPlan) -> None:
-        """Bring everything up for a plan; tunnels and sessions then come up by themselves."""
+    def build(self, plan: LabPlan, *, routing: bool = True) -> None:
+        """Bring everything up for a plan; tunnels and sessions then come up by themselves. Without
+        `routing` there is no BGP, and every route behind the tunnels is somebody else's business."""
         self.plan = plan
         self.spaces.add(
             [_COMMERCIAL_VPC, *ROUTERS, *INTERNETS]
@@ -137,6 +138,8 @@ class LabNetwork:
         self._build_commercial(plan)
         for connection, (name, router) in enumerate(zip(INTERNETS, plan.routers, strict=True), 1):
             self._build_connection(connection, name, router)
+        if not routing:
+            return
         self._gateway = AmazonGateway(self.spaces, GATEWAY)
         self._gateway.start(plan, self._hold_seconds)
         for namespace, router in zip(ROUTERS, plan.routers, strict=True):
@@ -217,6 +220,8 @@ table inet lab {
                 ],
             )
         for name, router in zip(ROUTERS, plan.routers, strict=True):
+            # Its edge subnet's way to the internet, where nobody is.
+            spaces.ip(name, [f"route add default via {VPC_ROUTER} dev eni0 onlink"])
             self._apply_files(name, router)
 
     def _apply_files(self, name: str, router: RouterPlan) -> None:

@@ -140,7 +140,7 @@ class Scene:
 
     def expect_calm(self) -> None:
         """Wait until nothing is wrong. Raises `TimeoutError` if that does not come."""
-        if not self._wait(self.is_calm, RETURN_SECONDS):
+        if not self._wait(lambda: self.is_calm() and not self._is_running(), RETURN_SECONDS):
             raise TimeoutError(f"not calm within {RETURN_SECONDS:g} s: {self.environment.status()}")
 
     def labels(self, calls: list[Call]) -> Labels:
@@ -179,6 +179,9 @@ class Scene:
             for connection in answer["VpnConnections"]
             for tunnel in connection["VgwTelemetry"]
         )
+
+    def _is_running(self) -> bool:
+        return any(run["status"] == "RUNNING" for run in self.environment.executions())
 
     def _generation(self) -> int:
         return int(self.environment.routing_config()["generation"])
@@ -227,8 +230,9 @@ def _first_signal(entries: list[Entry], published: Entry | None) -> str | None:
     for entry in entries:
         if entry.sequence > published.sequence:
             break
-        if entry.kind == "signal" and PREFERRED in str(entry.data["about"]):
-            return str(entry.data["about"])
+        about = str(entry.data.get("about", ""))
+        if entry.kind == "signal" and PREFERRED in about and not about.endswith(" is OK"):
+            return about
     return "sweep"
 
 

@@ -26,6 +26,7 @@ class LabFaults:
         self._port = endpoint_port
         self._tunnels: dict[TunnelId, Fault] = {}
         self._endpoints: dict[str, Fault] = {}
+        self._withdrawn: set[int] = set()
 
     def match_tunnel(self, tunnel: TunnelId, fault: Fault | None) -> None:
         """Mend what a tunnel had, and break what it is to have."""
@@ -80,6 +81,9 @@ class LabFaults:
             tunnel.connection == connection and fault.kind is FaultKind.WITHDRAW
             for tunnel, fault in self._tunnels.items()
         )
+        if withdrawn is (connection in self._withdrawn):
+            return
+        self._withdrawn ^= {connection}
         for announced in self._network.plan_or_raise().routers[connection - 1].facts.advertises:
             self._network.withdraw(connection, announced, withdrawn)
 

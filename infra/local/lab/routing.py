@@ -105,6 +105,7 @@ class EdgeRouting:
         self._directory.mkdir(mode=0o750)
         self._configuration = self._directory / "frr.conf"
         self._configuration.write_text(configuration.files["/etc/frr/frr.conf"])
+        (self._directory / "vtysh.conf").touch()
         for path in (self._directory, self._configuration):
             shutil.chown(path, _FRR_USER, _FRR_USER)
 
