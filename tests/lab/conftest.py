@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
 from infra.local.lab import requirements
+
+if TYPE_CHECKING:
+    from infra.local.environment import Environment
 
 REQUIRED = "required"
 
@@ -40,3 +44,22 @@ def network(possible: None) -> Iterator[object]:
         network.with_routes()
         network.wait_until_up()
         yield network
+
+
+@pytest.fixture(scope="session")
+def cloud(possible: None) -> Iterator[Environment]:
+    """The embedded cloud with its functions and its proxy in the lab; every test leaves it whole."""
+    from infra.local.demo.scenarios import POLICY
+    from infra.local.environment import Environment
+
+    with Environment(policy=POLICY, lab=True) as environment:
+        yield environment
+        assert environment.failures == []
+
+
+@pytest.fixture
+def whole(cloud: Environment) -> Iterator[Environment]:
+    """The cloud, healed and whole before the test and after it."""
+    yield cloud
+    cloud.faults.heal("all")
+    assert cloud.plane.wait_until(lambda plane: plane.is_whole(), 90)

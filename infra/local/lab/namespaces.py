@@ -240,8 +240,8 @@ def run(command: Sequence[str], text: str | None = None) -> str:
 def captured(namespaces: Namespaces, name: str, device: str, file: Path) -> Iterator[None]:
     """Capture every packet of a device (or `any`) into a file while the block runs."""
     daemon = f"tcpdump-{name}-{secrets.token_hex(2)}"
-    # -U writes packets as they come; no name look-ups; root keeps the file in the lab's directory.
-    argv = ["tcpdump", "-i", device, "-n", "-U", "-Z", "root", "-s", "0", "-w", str(file)]
+    # Packets are read and written as they come; root keeps the file in the lab's directory.
+    argv = ["tcpdump", "-i", device, "-n", "--immediate-mode", "-U", "-Z", "root", "-w", str(file)]
     namespaces.start(daemon, name, argv, {})
     wait_for(lambda: "listening on" in namespaces.said(daemon), f"tcpdump in {name}", 5.0)
     try:

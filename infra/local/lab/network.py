@@ -143,9 +143,9 @@ class LabNetwork:
         self._gateway = AmazonGateway(self.spaces, GATEWAY)
         self._gateway.start(plan, self._hold_seconds)
         for namespace, router in zip(ROUTERS, plan.routers, strict=True):
-            routing = EdgeRouting(self.spaces, namespace, router.configuration)
-            routing.start()
-            self.edge.append(routing)
+            edge = EdgeRouting(self.spaces, namespace, router.configuration)
+            edge.start()
+            self.edge.append(edge)
 
     def wait_until_up(self, seconds: float = _UP_SECONDS) -> None:
         """Wait for every tunnel. Raises `LabError` naming those that are down."""
@@ -335,6 +335,35 @@ table inet lab {
                 f"{'no ' if withdrawn else ''}network {network}",
             ]
         )
+
+    def apply_security_groups(self, *ports: int) -> None:
+        """The templates' security groups as far as they concern GovCloud: endpoints take these TCP ports from
+        it, routers nothing from the VPC's side; what comes out of a tunnel is the rendered filter's."""
+        plan = self.plan_or_raise()
+        listed = ", ".join(str(port) for port in ports)
+        endpoint = (
+            f'iifname "lo" accept\n    ip saddr {plan.govcloud_cidr} tcp dport {{ {listed} }} accept\n'
+            "    drop"
+        )
+        router = (
+            f'iifname "eni0" ip saddr {plan.commercial_cidr} tcp dport 443-65535 accept\n'
+            '    iifname "eni0" drop'
+        )
+        for names, rules in ((ENDPOINTS, endpoint), (ROUTERS, router)):
+            for name in names:
+                self.spaces.nft(
+                    name,
+                    f"""\
+table inet group
+delete table inet group
+table inet group {{
+  chain input {{
+    type filter hook input priority filter; policy accept;
+    {rules}
+  }}
+}}
+""",
+                )
 
     def counters(self, tunnel: TunnelId) -> tuple[int, int]:
         """Bytes that the gateway has sent into a tunnel, and those that came out of it."""

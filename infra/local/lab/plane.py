@@ -180,6 +180,7 @@ class LabPlane:
         if found.plan.endpoint_addresses != expected:
             raise LabError(f"the endpoints are {found.plan.endpoint_addresses}, not {expected}")
         self.network.build(found.plan)
+        self.network.apply_security_groups(ENDPOINT_PORT)
         return found
 
     def _follow_faults(self, found: Deployed) -> None:

@@ -151,6 +151,13 @@ class TunnelEnd:
             if session is not None:
                 list(session.initiate({"child": self._connection, "timeout": -1}))
 
+    def rekey(self) -> None:
+        """Exchange keys anew."""
+        with self._session_or_none() as session:
+            if session is not None:
+                with contextlib.suppress(CommandException):  # there is no tunnel
+                    session.rekey({"ike": self._connection})
+
     def suite(self) -> Suite | None:
         """What the tunnel encrypts with; None while there is none."""
         with self._session_or_none() as session:
