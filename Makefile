@@ -11,10 +11,10 @@ TEMPLATE_LINT := $(VENVS)/template-lint
 PIP_FLAGS := --quiet --disable-pip-version-check --require-hashes --only-binary :all:
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test prove lab check templates format bench lock clean
+.PHONY: help demo up test prove lab lab-report check templates format bench lock clean
 
 help: ## what there is
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 demo: $(DEMO)/ready ## play an outage on the embedded cloud (SCENARIO=tunnel-down, gray-failure, …)
 	@$(DEMO)/bin/python -m infra.local demo $(SCENARIO)
@@ -30,6 +30,9 @@ prove: $(DEV)/ready templates ## the long proofs: every step x every failure
 
 lab: $(DEV)/ready ## the promises over real IPsec and BGP (root, Debian packages; LAB=required fails without)
 	@TWINSPAN_LAB=$(LAB) timeout --kill-after 30 900 $(DEV)/bin/python -m pytest -m lab -n0 tests/lab
+
+lab-report: $(DEV)/ready ## break a real tunnel in every way: who noticed, how soon, what it cost
+	@$(DEV)/bin/python -m infra.local lab-report
 
 check: $(DEV)/ready ## lint, types, import contracts
 	@$(DEV)/bin/ruff check .

@@ -96,6 +96,9 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", help="play an outage and say whether the promise held")
     demo.add_argument("scenario", nargs="?", default="tunnel-down", choices=_scenarios())
     _add_lab(demo)
+
+    report = commands.add_parser("lab-report", help="break a real tunnel in every way; one table")
+    report.set_defaults(run=_lab_report)
     demo.set_defaults(run=_demo)
     return parser
 
@@ -109,9 +112,10 @@ def _add_lab(command: argparse.ArgumentParser) -> None:
 
 
 def _scenarios() -> list[str]:
+    from infra.local.demo.lab_scenarios import LAB_SCENARIOS
     from infra.local.demo.scenarios import SCENARIOS
 
-    return list(SCENARIOS)
+    return [*SCENARIOS, *LAB_SCENARIOS]
 
 
 def _seconds_per_minute(text: str) -> float:
@@ -243,12 +247,24 @@ def _status(options: argparse.Namespace) -> int:
 def _demo(options: argparse.Namespace) -> int:
     from rich.console import Console
 
+    from infra.local.demo.lab_scenarios import LAB_SCENARIOS
     from infra.local.demo.play import play
 
-    if options.lab and (missing := requirements.missing()) is not None:
+    in_the_lab = options.lab or options.scenario in LAB_SCENARIOS
+    if in_the_lab and (missing := requirements.missing()) is not None:
         raise control.ControlError(missing)
     console = Console(highlight=False, soft_wrap=True)
-    return play(options.scenario, console, lab=options.lab)
+    return play(options.scenario, console, lab=in_the_lab)
+
+
+def _lab_report(options: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    if (missing := requirements.missing()) is not None:
+        raise control.ControlError(missing)
+    from infra.local.lab.report import report
+
+    return report(Console(soft_wrap=False))
 
 
 if __name__ == "__main__":

@@ -49,10 +49,10 @@ def network(possible: None) -> Iterator[object]:
 @pytest.fixture(scope="session")
 def cloud(possible: None) -> Iterator[Environment]:
     """The embedded cloud with its functions and its proxy in the lab; every test leaves it whole."""
-    from infra.local.demo.scenarios import POLICY
     from infra.local.environment import Environment
+    from infra.local.lab.report import LAB_POLICY
 
-    with Environment(policy=POLICY, lab=True) as environment:
+    with Environment(policy=LAB_POLICY, lab=True) as environment:
         yield environment
         assert environment.failures == []
 

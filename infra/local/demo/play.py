@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from rich.console import Console
 
+from infra.local.demo.lab_scenarios import LAB_SCENARIOS
 from infra.local.demo.scenarios import SCENARIOS, Stage, policy_of
 from infra.local.demo.traffic import Traffic, by_path, runs
 from infra.local.demo.watch import Happening, Watcher
@@ -18,6 +19,7 @@ CALLS_PER_SECOND = 20.0
 BASELINE_CALLS = 20
 SETTLE_SECONDS = 30.0
 LAB_SAYS = "Its tunnels are real: four of strongSwan's (IKEv2, AES-256-GCM), each with BGP between FRR and BIRD.\n"
+ALL_SCENARIOS = SCENARIOS | LAB_SCENARIOS
 EXIT_HELD, EXIT_BROKEN = 0, 1
 
 
@@ -43,7 +45,8 @@ class Narrator:
 
 def play(name: str, console: Console, *, lab: bool = False) -> int:
     """Play one scenario, in the lab if wanted; returns the exit code: 0 only if every promise held."""
-    scenario = SCENARIOS[name]
+    scenario = ALL_SCENARIOS[name]
+    lab = lab or name in LAB_SCENARIOS
     policy = policy_of(name)
     console.rule(f"[bold]{name}[/]", align="left")
     console.print(f"{(scenario.__doc__ or '').strip()}")

@@ -139,7 +139,7 @@ class Stage:
 Scenario = Callable[[Stage], None]
 
 
-def _breaks(stage: Stage, fault: str, act: Callable[[], None]) -> None:
+def common_break(stage: Stage, fault: str, act: Callable[[], None]) -> None:
     """The common first act: something breaks, and traffic leaves."""
     stage.breaks(fault, act)
     stage.expect_active("tunnel-2", SWITCH_SECONDS)
@@ -147,7 +147,7 @@ def _breaks(stage: Stage, fault: str, act: Callable[[], None]) -> None:
     stage.expect_traffic_on("tunnel-2")
 
 
-def _healed(stage: Stage, text: str, act: Callable[[], None]) -> None:
+def common_heal(stage: Stage, text: str, act: Callable[[], None]) -> None:
     """The common last act: it heals, and traffic returns."""
     stage.heals(text, act)
     stage.expect_active("tunnel-1", RETURN_SECONDS)
@@ -159,24 +159,24 @@ def _healed(stage: Stage, text: str, act: Callable[[], None]) -> None:
 def tunnel_down(stage: Stage) -> None:
     """Both tunnels of connection 1 are cut; AWS notices; traffic moves and comes back."""
     faults = stage.cloud.faults
-    _breaks(stage, "cut tunnel-1", lambda: faults.cut("tunnel-1"))
+    common_break(stage, "cut tunnel-1", lambda: faults.cut("tunnel-1"))
     alarm = f"twinspan-{stage.cloud.link_id}-tunnel-1-down"
     rang = stage.watcher.wait_for(
         lambda: stage.watcher.alarm_states().get(alarm) == "ALARM", SWITCH_SECONDS
     )
     stage.promise(f"the alarm {alarm} rang", rang)
-    _healed(stage, "heal tunnel-1", lambda: faults.heal("tunnel-1"))
+    common_heal(stage, "heal tunnel-1", lambda: faults.heal("tunnel-1"))
 
 
 def gray_failure(stage: Stage) -> None:
     """The tunnels stay UP in telemetry while every packet vanishes."""
     faults = stage.cloud.faults
-    _breaks(stage, "blackhole tunnel-1", lambda: faults.blackhole("tunnel-1"))
+    common_break(stage, "blackhole tunnel-1", lambda: faults.blackhole("tunnel-1"))
     connection = stage.watcher.topology()["paths"][0]["vpn_connection_id"]
     answer = stage.cloud.client("ec2").describe_vpn_connections(VpnConnectionIds=[connection])
     states = [t["Status"] for t in answer["VpnConnections"][0]["VgwTelemetry"]]
     stage.promise("telemetry said UP all the while", states == ["UP", "UP"], ", ".join(states))
-    _healed(stage, "heal tunnel-1", lambda: faults.heal("tunnel-1"))
+    common_heal(stage, "heal tunnel-1", lambda: faults.heal("tunnel-1"))
 
 
 def flap(stage: Stage) -> None:
@@ -226,8 +226,8 @@ def both_down(stage: Stage) -> None:
 def endpoint_down(stage: Stage) -> None:
     """The endpoint that tunnel-1 leads to fails while the tunnel itself is well."""
     faults = stage.cloud.faults
-    _breaks(stage, "fail endpoint-1", lambda: faults.refuse("endpoint-1"))
-    _healed(stage, "heal endpoint-1", lambda: faults.heal("endpoint-1"))
+    common_break(stage, "fail endpoint-1", lambda: faults.refuse("endpoint-1"))
+    common_heal(stage, "heal endpoint-1", lambda: faults.heal("endpoint-1"))
 
 
 def route_deleted(stage: Stage) -> None:
