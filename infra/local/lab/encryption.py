@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from infra.local.environment import Environment
-from infra.local.lab import captures
+from infra.local.lab import captures, security_groups
 from infra.local.lab.network import (
     ALL_TUNNELS,
     ENDPOINTS,
@@ -63,9 +63,9 @@ def examine(environment: Environment, network: LabNetwork, model_id: str) -> Enc
         for tunnel in ALL_TUNNELS:
             network.amazon[tunnel].rekey()  # so that a key exchange is in the capture too
         answers = [_call(environment.proxy_url, model_id, prompt) for _ in range(CALLS)]
-        network.apply_security_groups(ENDPOINT_PORT, _PLAIN_PORT)
+        security_groups.apply(network, ENDPOINT_PORT, _PLAIN_PORT)
         _exchange_in_plain(network, prompt, completion)
-        network.apply_security_groups(ENDPOINT_PORT)
+        security_groups.apply(network, ENDPOINT_PORT)
     *outside, inside = found
     answered = [text for text in answers if text]
     markers = {prompt, completion, *answered}

@@ -336,35 +336,6 @@ table inet lab {
             ]
         )
 
-    def apply_security_groups(self, *ports: int) -> None:
-        """The templates' security groups as far as they concern GovCloud: endpoints take these TCP ports from
-        it, routers nothing from the VPC's side; what comes out of a tunnel is the rendered filter's."""
-        plan = self.plan_or_raise()
-        listed = ", ".join(str(port) for port in ports)
-        endpoint = (
-            f'iifname "lo" accept\n    ip saddr {plan.govcloud_cidr} tcp dport {{ {listed} }} accept\n'
-            "    drop"
-        )
-        router = (
-            f'iifname "eni0" ip saddr {plan.commercial_cidr} tcp dport 443-65535 accept\n'
-            '    iifname "eni0" drop'
-        )
-        for names, rules in ((ENDPOINTS, endpoint), (ROUTERS, router)):
-            for name in names:
-                self.spaces.nft(
-                    name,
-                    f"""\
-table inet group
-delete table inet group
-table inet group {{
-  chain input {{
-    type filter hook input priority filter; policy accept;
-    {rules}
-  }}
-}}
-""",
-                )
-
     def counters(self, tunnel: TunnelId) -> tuple[int, int]:
         """Bytes that the gateway has sent into a tunnel, and those that came out of it."""
         text = self.spaces.run(GATEWAY, ["cat", "/proc/net/dev"])

@@ -30,6 +30,7 @@ from infra.local.dataplane import DataPath, PathReport, TunnelReport, elements
 from infra.local.ec2_facts_vpn import Tunnel, TunnelStatus, tunnels_of
 from infra.local.endpoint_states import EndpointStates
 from infra.local.faults import Faults
+from infra.local.lab import security_groups
 from infra.local.lab.deployed import Deployed, commercial_ec2, deployed, govcloud_ec2
 from infra.local.lab.kernel_routes import KernelRoutes, transit_routes, vpc_routes
 from infra.local.lab.namespaces import LabError
@@ -180,7 +181,7 @@ class LabPlane:
         if found.plan.endpoint_addresses != expected:
             raise LabError(f"the endpoints are {found.plan.endpoint_addresses}, not {expected}")
         self.network.build(found.plan)
-        self.network.apply_security_groups(ENDPOINT_PORT)
+        security_groups.apply(self.network, ENDPOINT_PORT)
         return found
 
     def _follow_faults(self, found: Deployed) -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -130,8 +131,10 @@ def _far(environment: Environment) -> latency.Latency:
     return latency.measure(environment, plane.network, MODEL_ID)
 
 
+_EVIDENCE = {"probe": "probes answered", "telemetry": "tunnels are DOWN", "calls": "calls fail"}
 _FOOTNOTE = (
-    "Seconds since the break. The control plane's clock is a short one (AWS's minute takes 3 s), and so are "
+    "Seconds since the break, to: AWS's report of a tunnel DOWN, the first call answered over the other path, "
+    "the published switch; from healing to the published return; of the slowest answered call. The control plane's clock is a short one (AWS's minute takes 3 s), and so are "
     "BGP's hold time (3 s, AWS: 30 s) and dead peer detection (about 2 s, AWS: 30 s or more); the first call "
     "on the other path depends on none of them. Labels are compared with the tunnels that the answer's "
     "packets were seen in; 'by two' counts calls that went out by one connection and came back by the other."
@@ -139,21 +142,21 @@ _FOOTNOTE = (
 
 
 def _table(outages: list[Outage]) -> Table:
-    table = Table(title="fault on connection 1", title_justify="left")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     columns: tuple[tuple[str, Callable[[Outage], str]], ...] = (
         ("fault", lambda o: o.fault),
-        ("detected by", lambda o: _short(o.detected_by)),
-        ("AWS says DOWN", lambda o: _seconds(o.tunnel_down_seconds)),
-        ("first call on the other path", lambda o: _seconds(o.first_success_seconds)),
-        ("switch published", lambda o: _seconds(o.published_seconds)),
-        ("return after healing", lambda o: _seconds(o.returned_seconds)),
-        ("failed calls", lambda o: f"{o.failed_calls} of {o.calls}"),
+        ("detected by", _detection),
+        ("AWS: DOWN", lambda o: _seconds(o.tunnel_down_seconds)),
+        ("other path", lambda o: _seconds(o.first_success_seconds)),
+        ("published", lambda o: _seconds(o.published_seconds)),
+        ("return", lambda o: _seconds(o.returned_seconds)),
         ("slowest", lambda o: _seconds(o.slowest_call_seconds)),
-        ("truthful labels", lambda o: f"{o.labels.truthful} of {o.labels.checked}"),
+        ("failed calls", lambda o: f"{o.failed_calls} of {o.calls}"),
+        ("true labels", lambda o: f"{o.labels.truthful} of {o.labels.checked}"),
         ("by two", lambda o: str(o.labels.asymmetric)),
     )
     for title, _ in columns:
-        table.add_column(title, overflow="fold")
+        table.add_column(title, no_wrap=True)
     for outage in outages:
         table.add_row(*(cell(outage) for _, cell in columns))
     return table
@@ -163,7 +166,10 @@ def _seconds(value: float | None) -> str:
     return "–" if value is None else f"{value:.1f}"
 
 
-def _short(signal: str | None) -> str:
-    if signal is None:
-        return "– (stays)"
-    return signal.partition(":")[0].partition(" on ")[0]
+def _detection(outage: Outage) -> str:
+    """What told the control plane first, and on what evidence it decided."""
+    if outage.detected_by is None:
+        return "– (stays in use)"
+    evidence = [name for name, words in _EVIDENCE.items() if words in (outage.because or "")]
+    first = outage.detected_by.partition(":")[0].partition(" on ")[0]
+    return f"{first} ({' and '.join(evidence)})" if evidence else first

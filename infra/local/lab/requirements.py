@@ -6,6 +6,7 @@ the lab starts, and the error then names the command that failed.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import platform
 import shutil
@@ -40,6 +41,8 @@ def missing() -> str | None:
     packages = [name for name, file in _PACKAGES.items() if not _is_there(file)]
     if packages:
         lacking.append(f"Debian packages ({' '.join(packages)})")
+    if importlib.util.find_spec("vici") is None:
+        lacking.append("the Python package vici")
     return f"the lab needs {', '.join(lacking)}" if lacking else None
 
 

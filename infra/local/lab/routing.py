@@ -69,7 +69,7 @@ class AmazonGateway:
             routes = self._ask("show route where source = RTS_BGP")
         except OSError:
             return {}
-        return _sessions(protocols, routes)
+        return parse_sessions(protocols, routes)
 
     def set_enabled(self, session: str, enabled: bool) -> None:
         """Let a session live, or shut it down at AWS's end."""
@@ -192,7 +192,7 @@ def _read_answer(connection: socket.socket) -> str:
     return answer.decode(errors="replace")
 
 
-def _sessions(protocols: str, routes: str) -> Mapping[str, Session]:
+def parse_sessions(protocols: str, routes: str) -> Mapping[str, Session]:
     """From BIRD's answers: a protocol's line ends in its BGP state; a network's first line begins
     with the prefix, further ones of the same network are indented; `[name …]` names the protocol."""
     learned: dict[str, list[Network]] = {}
