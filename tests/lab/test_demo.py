@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from infra.local.demo.lab_scenarios import LAB_SCENARIOS
-from infra.local.lab.report import TROUBLES
+from infra.local.lab.report import FAULT_CASES
 from tests.scenarios.playing import ROOT, held
 
 
@@ -25,7 +25,7 @@ def test_a_scenario_of_the_lab_is_played(possible: None, scenario: str) -> None:
 def test_every_trouble_can_be_played() -> None:
     """What the report breaks, the demo plays: by itself, or as one of the common outages over real tunnels."""
     common = {"cut", "blackhole"}  # `demo --lab tunnel-down`, `demo --lab gray-failure`
-    assert {trouble.name for trouble in TROUBLES} - common <= set(LAB_SCENARIOS)
+    assert {case.name for case in FAULT_CASES} - common <= set(LAB_SCENARIOS)
 
 
 def test_a_lab_is_kept_up_broken_and_taken_down_from_the_shell(

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from infra.local.lab.internet import Trouble
-from infra.local.lab.namespaces import LABS, LabError, run
+from infra.local.lab.namespaces import LABS, LabError, Namespaces, run, wait_for
 from infra.local.lab.network import (
     ALL_TUNNELS,
     ENDPOINTS,
@@ -98,41 +100,71 @@ def test_endpoint_answers_nobody_without_a_return_route(network: LabNetwork) -> 
     assert ping(network, plan.endpoint_addresses[1])
 
 
-def test_nothing_is_left_behind_by_a_lab_that_was_killed() -> None:
-    """After SIGKILL of the process that ran a lab, its daemons, namespaces and directory are gone."""
-    program = (
-        "from infra.local.lab.network import LabNetwork\n"
-        "from infra.local.lab.plan import example\n"
-        "import time\n"
-        "with LabNetwork() as lab:\n"
-        "    lab.build(example())\n"
-        "    print(lab.spaces.prefix, flush=True)\n"
-        "    time.sleep(600)\n"
-    )
+LAB_OF_ITS_OWN = """\
+from infra.local.lab.network import LabNetwork
+from infra.local.lab.plan import example
+import time
+with LabNetwork() as lab:
+    lab.build(example())
+    print(lab.spaces.prefix, flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.fixture
+def other_lab(possible: None) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A lab that another process runs, and its prefix."""
     with subprocess.Popen(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=ROOT
+        [sys.executable, "-c", LAB_OF_ITS_OWN], stdout=subprocess.PIPE, text=True, cwd=ROOT
     ) as lab:
         assert lab.stdout is not None
         prefix = lab.stdout.readline().strip()
         assert prefix
         assert f"{prefix}-gw" in run(["ip", "netns", "list"])
-        os.kill(lab.pid, signal.SIGKILL)
+        yield lab, prefix
+        lab.kill()
 
-    def left() -> str:
-        processes = [
-            path.parent.name
-            for path in Path("/proc").glob("[0-9]*/environ")
-            if f"/{prefix}/".encode() in _read(path)
-        ]
-        directory = [str(LABS / prefix)] if (LABS / prefix).exists() else []
-        namespaces = [n for n in run(["ip", "netns", "list"]).split() if n.startswith(prefix)]
-        return " ".join((*processes, *directory, *namespaces))
 
-    for _ in range(200):
-        if not left():
-            return
-        subprocess.run(["sleep", "0.05"], check=True)
-    pytest.fail(f"still there: {left()}")
+def left_of(prefix: str) -> str:
+    """Processes, directory and namespaces of a lab that are still there."""
+    processes = [
+        path.parent.name
+        for path in Path("/proc").glob("[0-9]*/environ")
+        if f"/{prefix}/".encode() in _read(path)
+    ]
+    processes += [
+        path.parent.name
+        for path in Path("/proc").glob("[0-9]*/cmdline")
+        if f"/{prefix}/".encode() in _read(path)
+    ]
+    directory = [str(LABS / prefix)] if (LABS / prefix).exists() else []
+    namespaces = [n for n in run(["ip", "netns", "list"]).split() if n.startswith(prefix)]
+    return " ".join((*processes, *directory, *namespaces))
+
+
+def test_nothing_is_left_behind_by_a_lab_that_was_killed(
+    other_lab: tuple[subprocess.Popen[str], str],
+) -> None:
+    """After SIGKILL of the process that ran a lab, its daemons, namespaces and directory are gone."""
+    lab, prefix = other_lab
+    lab.kill()
+    wait_for(lambda: not left_of(prefix), "the end of a killed lab", 15)
+
+
+def test_the_next_lab_clears_away_what_a_killed_keeper_left(
+    other_lab: tuple[subprocess.Popen[str], str],
+) -> None:
+    """When the keeper was killed as well, the next lab to start removes what is left, and no other lab's."""
+    lab, prefix = other_lab
+    keeper, _ = json.loads((LABS / prefix / "record.json").read_text())["keeper"]
+    os.kill(keeper, signal.SIGKILL)
+    lab.kill()
+    lab.wait()
+    assert left_of(prefix)
+    with Namespaces() as another:
+        another.add(["one"])
+        wait_for(lambda: not left_of(prefix), "the end of a killed lab's remains", 15)
+        assert left_of(another.prefix)
 
 
 def _read(path: Path) -> bytes:

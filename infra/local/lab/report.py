@@ -1,4 +1,4 @@
-"""One table on every trouble: who noticed, how soon calls and config moved, what it cost, whether labels told the truth."""
+"""One table on every case: who noticed, how soon calls and config moved, what it cost, whether labels told the truth."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ BOUND_WHILE_DEGRADED = 0.01
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class FaultCase:
     """A row of the table. `is_fatal`: the path is gone, so that the link has to move."""
 
     name: str
@@ -56,19 +56,19 @@ class Trouble:
         return kept and honest and seen.returned_to_preferred
 
 
-TROUBLES = (
-    Trouble(FaultKind.KILL_IKE, LAB_ONLY[FaultKind.KILL_IKE], is_fatal=True),
-    Trouble(FaultKind.DROP_ESP, LAB_ONLY[FaultKind.DROP_ESP], is_fatal=True),
-    Trouble(FaultKind.CUT, "the underlay carries nothing", is_fatal=True),
-    Trouble(FaultKind.BLACKHOLE, "traffic vanishes while IKE and BGP go on", is_fatal=True),
-    Trouble(FaultKind.WRONG_KEY, LAB_ONLY[FaultKind.WRONG_KEY], is_fatal=True),
-    Trouble(FaultKind.ONE_WAY, LAB_ONLY[FaultKind.ONE_WAY], is_fatal=True),
-    Trouble(
+FAULT_CASES = (
+    FaultCase(FaultKind.KILL_IKE, LAB_ONLY[FaultKind.KILL_IKE], is_fatal=True),
+    FaultCase(FaultKind.DROP_ESP, LAB_ONLY[FaultKind.DROP_ESP], is_fatal=True),
+    FaultCase(FaultKind.CUT, "the underlay carries nothing", is_fatal=True),
+    FaultCase(FaultKind.BLACKHOLE, "traffic vanishes while IKE and BGP go on", is_fatal=True),
+    FaultCase(FaultKind.WRONG_KEY, LAB_ONLY[FaultKind.WRONG_KEY], is_fatal=True),
+    FaultCase(FaultKind.ONE_WAY, LAB_ONLY[FaultKind.ONE_WAY], is_fatal=True),
+    FaultCase(
         FaultKind.SMALL_MTU, f"packets above {LONGEST_BYTES} bytes vanish silently", is_fatal=True
     ),
-    Trouble(FaultKind.WITHDRAW, LAB_ONLY[FaultKind.WITHDRAW], is_fatal=False),
-    Trouble(FaultKind.LOSS, f"{LOSS_PERCENT} % of packets vanish, each way", is_fatal=False),
-    Trouble(FaultKind.SLOW, f"round trips take {SLOW_MILLISECONDS} ms longer", is_fatal=False),
+    FaultCase(FaultKind.WITHDRAW, LAB_ONLY[FaultKind.WITHDRAW], is_fatal=False),
+    FaultCase(FaultKind.LOSS, f"{LOSS_PERCENT} % of packets vanish, each way", is_fatal=False),
+    FaultCase(FaultKind.SLOW, f"round trips take {SLOW_MILLISECONDS} ms longer", is_fatal=False),
 )
 
 
@@ -89,34 +89,34 @@ def scene(environment: Environment) -> Iterator[Scene]:
             watcher.stop()
 
 
-def play(stage: Scene, trouble: Trouble) -> Outage:
-    """One trouble, from the break to the return."""
+def play(stage: Scene, case: FaultCase) -> Outage:
+    """One case, from the break to the return."""
     return stage.play(
-        trouble.name,
-        lambda: trouble.broken(stage.environment),
+        case.name,
+        lambda: case.broken(stage.environment),
         lambda: stage.environment.faults.heal(PREFERRED),
-        may_stay=not trouble.is_fatal,
+        may_stay=not case.is_fatal,
     )
 
 
 def report(console: Console) -> int:
-    """Play every trouble and print the table; returns the exit code: 0 only if every promise held."""
+    """Play every case and print the table; returns the exit code: 0 only if every promise held."""
     began = time.monotonic()
     with Environment(policy=LAB_POLICY, lab=True) as environment:
         console.print(
             f"The lab is up in {time.monotonic() - began:.0f} s. Connection 1 is broken in "
-            f"{len(TROUBLES)} ways under {CALLS_PER_SECOND:g} calls a second."
+            f"{len(FAULT_CASES)} ways under {CALLS_PER_SECOND:g} calls a second."
         )
         with scene(environment) as stage:
             seen = []
-            for trouble in TROUBLES:
-                console.print(f"  {trouble.name}: {trouble.meaning} …")
-                seen.append(play(stage, trouble))
+            for case in FAULT_CASES:
+                console.print(f"  {case.name}: {case.meaning} …")
+                seen.append(play(stage, case))
         far = _far(environment)
     console.print(_table(seen))
     console.print(f"35 ms each way: {far}", highlight=False)
     console.print(_FOOTNOTE, highlight=False)
-    broken = [t.name for t, outage in zip(TROUBLES, seen, strict=True) if not t.held(outage)]
+    broken = [t.name for t, outage in zip(FAULT_CASES, seen, strict=True) if not t.held(outage)]
     console.print(
         f"[bold red]not held: {', '.join(broken)}[/]" if broken else "Every promise held."
     )
