@@ -1,4 +1,4 @@
-"""One table on every case: who noticed, how soon calls and config moved, what it cost, whether labels told the truth."""
+"""One table on every fault: who noticed, how soon calls and config moved, what it cost, whether labels told the truth."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class FaultCase:
     meaning: str
     is_fatal: bool
 
-    def broken(self, environment: Environment) -> None:
+    def bring_about(self, environment: Environment) -> None:
         """Bring it about on connection 1."""
         if self.name == FaultKind.SLOW:
             environment.faults.slow(PREFERRED, SLOW_MILLISECONDS)
@@ -90,17 +90,17 @@ def scene(environment: Environment) -> Iterator[Scene]:
 
 
 def play(stage: Scene, case: FaultCase) -> Outage:
-    """One case, from the break to the return."""
+    """One fault, from the break to the return."""
     return stage.play(
         case.name,
-        lambda: case.broken(stage.environment),
+        lambda: case.bring_about(stage.environment),
         lambda: stage.environment.faults.heal(PREFERRED),
         may_stay=not case.is_fatal,
     )
 
 
 def report(console: Console) -> int:
-    """Play every case and print the table; returns the exit code: 0 only if every promise held."""
+    """Play every fault and print the table; returns the exit code: 0 only if every promise held."""
     began = time.monotonic()
     with Environment(policy=LAB_POLICY, lab=True) as environment:
         console.print(
