@@ -14,12 +14,21 @@ if TYPE_CHECKING:
     from infra.local.environment import Environment
 
 REQUIRED = "required"
+FIGURES = "figures"
+"""The property under which a test records a line that is shown when all are done."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "tests/lab/" in item.nodeid:
             item.add_marker("lab")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for report in terminalreporter.getreports("passed"):
+        for name, line in getattr(report, "user_properties", ()):
+            if name == FIGURES:
+                terminalreporter.write_line(str(line))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from control_plane.domain.route_model import Network, Snapshot
+from tests.lab.conftest import FIGURES
 from tests.lab.kernel_links import (
     COMMERCIAL,
     ENDPOINT_ADDRESSES,
@@ -104,7 +105,9 @@ def kernel(possible: None) -> Iterator[KernelLink]:
         kernel.close()
 
 
-def test_the_models_verdict_is_what_packets_do(kernel: KernelLink) -> None:
+def test_the_models_verdict_is_what_packets_do(
+    kernel: KernelLink, record_property: Callable[[str, object], None]
+) -> None:
     """For hundreds of links, sound and broken, there and back: delivered by the model is delivered by the kernel."""
     seen: Counter[tuple[bool, bool]] = Counter()
 
@@ -130,6 +133,11 @@ def test_the_models_verdict_is_what_packets_do(kernel: KernelLink) -> None:
         seen[packets] += 1
 
     agree()
+    record_property(
+        FIGURES,
+        f"{sum(seen.values())} generated links: {seen[True, True]} delivered there and back, "
+        f"{seen[True, False]} there only, {seen[False, False]} not at all",
+    )
     assert seen[True, True] >= AT_LEAST_OF_EACH, seen
     assert seen[True, False] >= AT_LEAST_OF_EACH, seen
     assert seen[False, False] >= AT_LEAST_OF_EACH, seen

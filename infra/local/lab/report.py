@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -113,7 +112,7 @@ def report(console: Console) -> int:
                 console.print(f"  {case.name}: {case.meaning} …")
                 seen.append(play(stage, case))
         far = _far(environment)
-    console.print(_table(seen))
+    console.print(_table(seen), width=_TABLE_WIDTH, crop=False)
     console.print(f"35 ms each way: {far}", highlight=False)
     console.print(_FOOTNOTE, highlight=False)
     broken = [t.name for t, outage in zip(FAULT_CASES, seen, strict=True) if not t.held(outage)]
@@ -131,10 +130,11 @@ def _far(environment: Environment) -> latency.Latency:
     return latency.measure(environment, plane.network, MODEL_ID)
 
 
+_TABLE_WIDTH = 118
 _EVIDENCE = {"probe": "probes answered", "telemetry": "tunnels are DOWN", "calls": "calls fail"}
 _FOOTNOTE = (
-    "Seconds since the break, to: AWS's report of a tunnel DOWN, the first call answered over the other path, "
-    "the published switch; from healing to the published return; of the slowest answered call. The control plane's clock is a short one (AWS's minute takes 3 s), and so are "
+    "In seconds: from the break to AWS's report of a tunnel DOWN, to the first call answered over the other "
+    "path, to the published switch; from healing to the published return; of the slowest answered call. The control plane's clock is a short one (AWS's minute takes 3 s), and so are "
     "BGP's hold time (3 s, AWS: 30 s) and dead peer detection (about 2 s, AWS: 30 s or more); the first call "
     "on the other path depends on none of them. Labels are compared with the tunnels that the answer's "
     "packets were seen in; 'by two' counts calls that went out by one connection and came back by the other."
@@ -142,16 +142,16 @@ _FOOTNOTE = (
 
 
 def _table(outages: list[Outage]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=None, padding=(0, 2, 0, 0))
     columns: tuple[tuple[str, Callable[[Outage], str]], ...] = (
         ("fault", lambda o: o.fault),
         ("detected by", _detection),
-        ("AWS: DOWN", lambda o: _seconds(o.tunnel_down_seconds)),
-        ("other path", lambda o: _seconds(o.first_success_seconds)),
-        ("published", lambda o: _seconds(o.published_seconds)),
+        ("DOWN", lambda o: _seconds(o.tunnel_down_seconds)),
+        ("other", lambda o: _seconds(o.first_success_seconds)),
+        ("switch", lambda o: _seconds(o.published_seconds)),
         ("return", lambda o: _seconds(o.returned_seconds)),
         ("slowest", lambda o: _seconds(o.slowest_call_seconds)),
-        ("failed calls", lambda o: f"{o.failed_calls} of {o.calls}"),
+        ("failed", lambda o: f"{o.failed_calls} of {o.calls}"),
         ("true labels", lambda o: f"{o.labels.truthful} of {o.labels.checked}"),
         ("by two", lambda o: str(o.labels.asymmetric)),
     )
@@ -172,4 +172,4 @@ def _detection(outage: Outage) -> str:
         return "– (stays in use)"
     evidence = [name for name, words in _EVIDENCE.items() if words in (outage.because or "")]
     first = outage.detected_by.partition(":")[0].partition(" on ")[0]
-    return f"{first} ({' and '.join(evidence)})" if evidence else first
+    return f"{first} ({' + '.join(evidence)})" if evidence else first
