@@ -112,7 +112,8 @@ def report(console: Console) -> int:
                 console.print(f"  {case.name}: {case.meaning} …")
                 seen.append(play(stage, case))
         far = _far(environment)
-    console.print(_table(seen), width=_TABLE_WIDTH, crop=False)
+    console.width = max(console.width, _TABLE_WIDTH)
+    console.print(_table(seen))
     console.print(f"35 ms each way: {far}", highlight=False)
     console.print(_FOOTNOTE, highlight=False)
     broken = [t.name for t, outage in zip(FAULT_CASES, seen, strict=True) if not t.held(outage)]
@@ -130,7 +131,7 @@ def _far(environment: Environment) -> latency.Latency:
     return latency.measure(environment, plane.network, MODEL_ID)
 
 
-_TABLE_WIDTH = 118
+_TABLE_WIDTH = 124
 _EVIDENCE = {"probe": "probes answered", "telemetry": "tunnels are DOWN", "calls": "calls fail"}
 _FOOTNOTE = (
     "In seconds: from the break to AWS's report of a tunnel DOWN, to the first call answered over the other "
