@@ -64,7 +64,8 @@ CONTROL_PLANE = Package(
     "control-plane",
     ("control_plane", "state_machine", "proxy/__init__.py", "proxy/routing_config.py"),
     ("aws-lambda-powertools", "networkx", "pydantic", "pydantic-settings"),
-    leaves_out=("control_plane/cli",),  # a terminal's business, with a terminal's dependencies
+    # An operator's business, with a terminal's and a web server's dependencies.
+    leaves_out=("control_plane/cli", "control_plane/console"),
     maximum_bytes=12 * _MIB,
 )
 

@@ -7,7 +7,15 @@ from __future__ import annotations
 
 import typer
 
-from control_plane.cli import act, explain, look, policy_commands, route_commands, simulate
+from control_plane.cli import (
+    act,
+    console,
+    explain,
+    look,
+    policy_commands,
+    route_commands,
+    simulate,
+)
 
 app = typer.Typer(
     name="twinspan",
@@ -31,6 +39,7 @@ for command in (
     route_commands.validate,
     route_commands.snapshot,
     simulate.simulate,
+    console.console,
 ):
     app.command()(command)
 app.add_typer(look.journal_app, name="journal")

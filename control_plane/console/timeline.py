@@ -1,0 +1,162 @@
+"""The journal as a timeline: one item per execution, with what it did in a word and its entries beneath."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from control_plane.cli.explain import tell
+from control_plane.domain.changes import Change
+from control_plane.domain.journal import Entry, EntryKind
+
+EXECUTIONS = 25
+_TIME_COLUMN = 10
+_WORDS = {
+    "switched": ("switched", "good"),
+    "repaired": ("repaired", "good"),
+    "nothing-to-do": ("nothing to do", "plain"),
+    "dry-run": ("dry run", "plain"),
+    "escalated": ("escalated", "bad"),
+    "awaits-approval": ("awaits approval", "warn"),
+    "rolled-back": ("rolled back", "bad"),
+    "failed": ("failed", "bad"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An entry in words; `references` are the evidence that it points to, by name."""
+
+    sequence: int
+    at: datetime
+    kind: str
+    first: str
+    rest: tuple[str, ...]
+    references: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One execution, its entries oldest first."""
+
+    execution: str
+    at: datetime
+    cause: str
+    word: str
+    tone: str
+    result: str
+    entries: tuple[Told, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DiffLine:
+    """One line of a plan: what goes (`-`) or comes (`+`), or the place that it is about."""
+
+    sign: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlanDiff:
+    """The newest plan: what it changes, and what became of it."""
+
+    execution: str
+    at: datetime
+    lines: tuple[DiffLine, ...]
+    fate: str
+    violations: tuple[str, ...]
+    evidence: str | None
+
+
+def items(entries: Iterable[Entry]) -> tuple[Item, ...]:
+    """From the journal, newest entry first; returns the newest execution first."""
+    grouped: dict[str, list[Entry]] = {}
+    for entry in entries:
+        grouped.setdefault(entry.execution, []).append(entry)
+    return tuple(_item(name, found[::-1]) for name, found in list(grouped.items())[:EXECUTIONS])
+
+
+def newest_plan(entries: Sequence[Entry]) -> PlanDiff | None:
+    """The newest plan of the journal (newest entry first) as a diff."""
+    for entry in entries:
+        if entry.kind not in (EntryKind.PLANNED, EntryKind.REFUSED):
+            continue
+        outcome = next(
+            (
+                later.data["outcome"]
+                for later in entries
+                if later.execution == entry.execution
+                and later.kind is EntryKind.OUTCOME
+                and later.sequence > entry.sequence
+            ),
+            None,
+        )
+        fate = (
+            "refused by the route model"
+            if entry.kind is EntryKind.REFUSED
+            else _WORDS.get(str(outcome), ("in progress", ""))[0]
+        )
+        return PlanDiff(
+            execution=entry.execution,
+            at=entry.at,
+            lines=tuple(_diff(entry.data["plan"])),
+            fate=fate,
+            violations=tuple(entry.data.get("violations", ())),
+            evidence=entry.data.get("evidence"),
+        )
+    return None
+
+
+def _diff(plan: dict[str, Any]) -> Iterable[DiffLine]:
+    for document in plan["changes"]:
+        change = Change.from_dict(document)
+        yield DiffLine(" ", f"{change.side} {change.table_id}")
+        if change.before:
+            yield DiffLine("-", f"{change.destination} → {change.before}")
+        if change.after:
+            yield DiffLine("+", f"{change.destination} → {change.after}")
+    if plan["active_before"] != plan["active_after"]:
+        generation = plan["generation_before"]
+        yield DiffLine(" ", "routing config")
+        yield DiffLine("-", f"generation {generation}: active path {plan['active_before']}")
+        yield DiffLine("+", f"generation {generation + 1}: active path {plan['active_after']}")
+
+
+def _item(execution: str, entries: list[Entry]) -> Item:
+    outcomes = [e for e in entries if e.kind is EntryKind.OUTCOME]
+    decided = [e for e in entries if e.kind is EntryKind.DECIDED]
+    signals = [e for e in entries if e.kind is EntryKind.SIGNAL]
+    word, tone = "in progress", "warn"
+    if any(e.kind is EntryKind.NEEDS_OPERATOR for e in entries):
+        word, tone = "needs operator", "bad"
+    elif outcomes:
+        word, tone = _WORDS.get(
+            outcomes[-1].data["outcome"], (outcomes[-1].data["outcome"], "plain")
+        )
+    elif not decided:
+        word, tone = "noted", "plain"
+    told = tuple(_told(entry) for entry in entries)
+    result = ""
+    if decided:
+        result = f"{_told(decided[-1]).first} {'; '.join(decided[-1].data['reasons'])}"
+    cause = str(signals[0].data.get("about", "")) if signals else told[0].first
+    return Item(execution, entries[-1].at, cause, word, tone, result, told)
+
+
+def _told(entry: Entry) -> Told:
+    first, *rest = tell([entry])
+    references = tuple(
+        (name, str(entry.data[name]))
+        for name in ("observation", "evidence")
+        if isinstance(entry.data.get(name), str)
+    )
+    return Told(
+        entry.sequence,
+        entry.at,
+        str(entry.kind),
+        first[_TIME_COLUMN:],
+        tuple(line[_TIME_COLUMN:] for line in rest),
+        references,
+    )

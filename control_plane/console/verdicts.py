@@ -1,0 +1,77 @@
+"""What the console says of each path's health: the worse of the last look's verdict and what is seen now.
+
+A look of the workflow has probed, so while it is fresh it counts; but a tunnel can go down a second later, which
+EC2 says before the next look does. The newer source alone would show a path as well whose packets vanish while
+its tunnels are UP. The rules themselves are the domain's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from control_plane.adapters.path_metrics import Measured
+from control_plane.console.reading import Reading
+from control_plane.domain.health import Health, PathHealth, assess, remembered
+from control_plane.domain.observation import CanaryWindow
+from control_plane.domain.situation import Situation
+
+_SEVERITY = {Health.UNKNOWN: 0, Health.HEALTHY: 1, Health.DEGRADED: 2, Health.FAILED: 3}
+_PERIODS_IN_WINDOW = 3
+
+
+def judge(reading: Reading) -> dict[str, PathHealth]:
+    """Path → verdict, with the reasons of whichever source is worse; of two equal ones the newer."""
+    policy, now = reading.policy, reading.read_at
+    looks = {
+        name: (memory.verdict, memory.seen_at)
+        for name, memory in reading.history.paths.items()
+        if memory.verdict is not None and memory.seen_at is not None
+    }
+    earlier = remembered(looks, policy.maximum_source_age, now)
+    found = {}
+    for path in reading.seen:
+        seen = path.model_copy(
+            update={
+                "described_at": now,
+                "canary": window(reading.metrics.get(path.name, ())),
+                "proxy": reading.history.path(path.name).report,
+            }
+        )
+        live = assess(seen, policy.latency, policy.errors, policy.maximum_source_age, now)
+        last = earlier.get(path.name)
+        found[path.name] = last if last is not None and _worse(last, live) else live
+    return found
+
+
+def situation(reading: Reading, health: dict[str, PathHealth]) -> Situation:
+    """The link as decisions see it."""
+    return Situation(
+        topology=reading.topology,
+        policy=reading.policy,
+        active_path=reading.published.active_path if reading.published else None,
+        health=health,
+        drifted=frozenset(name for name, verdict in health.items() if verdict.drifted),
+        history=reading.history,
+        now=reading.read_at,
+        published=reading.published,
+    )
+
+
+def window(measured: Sequence[Measured]) -> CanaryWindow | None:
+    """The newest periods as a canary's window: each run is one call, lost when the run did not pass."""
+    newest = measured[-_PERIODS_IN_WINDOW:]
+    runs = sum(one.runs for one in newest)
+    if runs == 0:
+        return None
+    latencies = [one.latency_ms for one in newest if one.latency_ms is not None]
+    return CanaryWindow(
+        begins_at=newest[0].at,
+        ends_at=newest[-1].at,
+        calls=runs,
+        lost=runs - sum(one.passed for one in newest),
+        median_latency_ms=latencies[-1] if latencies else None,
+    )
+
+
+def _worse(last: PathHealth, live: PathHealth) -> bool:
+    return _SEVERITY[last.health] > _SEVERITY[live.health]

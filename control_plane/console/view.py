@@ -1,0 +1,326 @@
+"""What the page shows, made from one reading. Pure: equal readings give equal pages.
+
+The first lines answer, in this order: what is wrong, what was done about it and why, what can be done now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from control_plane.console import charts, picture, timeline
+from control_plane.console.reading import CHART_PERIODS, Reading
+from control_plane.console.verdicts import judge, situation
+from control_plane.domain.decide import decide
+from control_plane.domain.health import Health, PathHealth
+from control_plane.domain.journal import EntryKind
+from control_plane.domain.obstacles import Move, first_obstacle
+from control_plane.domain.policy import Mode
+from control_plane.domain.situation import Situation
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """The state of the link in a line. `tone`: good, warn or bad."""
+
+    tone: str
+    word: str
+    text: str
+    why: tuple[str, ...]
+    done: str
+    done_why: str
+    done_at: datetime | None
+    next_step: str
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelView:
+    """One tunnel, as EC2 reports it."""
+
+    outside_ip: str
+    up: bool
+    message: str
+    changed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class PathView:
+    """One path with all that is known of it."""
+
+    name: str
+    health: Health
+    reasons: tuple[str, ...]
+    active: bool
+    preferred: bool
+    notes: tuple[str, ...]
+    tunnels: tuple[TunnelView, ...] | None
+    endpoint_state: str | None
+    seen_at: datetime | None
+    charts: charts.Charts
+
+
+@dataclass(frozen=True, slots=True)
+class ActionView:
+    """A thing that an operator may start. `fields` go with the form; `obstacle` says what stands in the way."""
+
+    key: str
+    action: str
+    title: str
+    consequence: str
+    command: str
+    fields: tuple[tuple[str, str], ...] = ()
+    obstacle: str = ""
+    override: bool = False
+    intent: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The page."""
+
+    link_id: str
+    read_at: datetime
+    generation: int | None
+    active: str | None
+    mode: str
+    facts: tuple[tuple[str, str], ...]
+    headline: Headline
+    wide: picture.Picture
+    tall: picture.Picture
+    paths: tuple[PathView, ...]
+    actions: tuple[ActionView, ...]
+    items: tuple[timeline.Item, ...]
+    plan: timeline.PlanDiff | None
+    problems: tuple[str, ...]
+    chart_minutes: str
+    sides: tuple[tuple[str, str, str], tuple[str, str, str]]
+
+
+def make(reading: Reading) -> View:
+    """The page for this reading."""
+    health = judge(reading)
+    s = situation(reading, health)
+    active = s.active_path
+    govcloud, commercial = (reading.topology.sides[side] for side in ("govcloud", "commercial"))  # type: ignore[index]
+    return View(
+        link_id=reading.topology.link_id,
+        read_at=reading.read_at,
+        generation=reading.published.generation if reading.published else None,
+        active=active,
+        mode=str(reading.policy.mode_at(reading.read_at)),
+        facts=tuple(_facts(reading, s)),
+        headline=_headline(reading, s),
+        wide=picture.draw(reading.topology, reading.seen, health, active, tall=False),
+        tall=picture.draw(reading.topology, reading.seen, health, active, tall=True),
+        paths=tuple(_path(reading, s, name) for name in s.order),
+        actions=tuple(_actions(reading, s)),
+        items=timeline.items(reading.entries),
+        plan=timeline.newest_plan(reading.entries),
+        problems=reading.problems,
+        chart_minutes=_span(CHART_PERIODS * reading.period_seconds),
+        sides=(
+            ("GovCloud", govcloud.region, govcloud.cidr),
+            ("Commercial", commercial.region, commercial.cidr),
+        ),
+    )
+
+
+def _headline(reading: Reading, s: Situation) -> Headline:
+    tone, word, text, why = _state(reading, s)
+    done, done_why, done_at = _done(reading)
+    decision = decide(s)
+    return Headline(
+        tone=tone,
+        word=word,
+        text=text,
+        why=why,
+        done=done,
+        done_why=done_why,
+        done_at=done_at,
+        next_step=decision.describe(),
+    )
+
+
+def _state(reading: Reading, s: Situation) -> tuple[str, str, str, tuple[str, ...]]:
+    kept = reading.lease.get("kept_because")
+    if kept:
+        return (
+            "bad",
+            "Needs you",
+            "A change could not be undone; Twinspan has stopped.",
+            (str(kept),),
+        )
+    if s.active_path is None:
+        return "bad", "Not published", "No routing config is published yet.", ()
+    active = s.health_of(s.active_path)
+    others = [s.health_of(name) for name in s.order if name != s.active_path]
+    ill = [verdict for verdict in (active, *others) if verdict.health is not Health.HEALTHY]
+    reasons = tuple(verdict.describe() for verdict in ill)
+    acting = reading.lease.get("holder")
+    if active.health is Health.FAILED and not any(verdict.carries for verdict in others):
+        text = "No path carries. The proxy refuses calls rather than leak them."
+        return "bad", "All paths down", text, reasons
+    if active.health is Health.FAILED:
+        text = f"{active.path} has failed" + (
+            "; a run is moving traffic away." if acting else " and traffic is still on it."
+        )
+        return "bad", "Failing over" if acting else "Active path failed", text, reasons
+    if _open_question(reading):
+        text = f"A decision waits for your answer; traffic is on {active.path}."
+        return "warn", "Waiting for you", text, reasons
+    if active.path != s.order[0]:
+        preferred = s.health_of(s.order[0])
+        state = "is well again" if preferred.health is Health.HEALTHY else f"is {preferred.health}"
+        text = f"Calls are answered over {active.path}; {preferred.path} {state}."
+        return "warn", "On standby", text, reasons
+    if ill:
+        lost = [verdict.path for verdict in ill if not verdict.carries]
+        if lost and active.health is Health.HEALTHY:
+            return (
+                "warn",
+                "No standby",
+                f"{active.path} carries; {', '.join(lost)} cannot.",
+                reasons,
+            )
+        text = f"Traffic is on {active.path}, and not all is as it should be."
+        return "warn", "Degraded", text, reasons
+    if s.policy.mode_at(s.now) is not Mode.AUTOMATIC:
+        text = f"Every path is healthy, and Twinspan is in mode {s.policy.mode_at(s.now)}."
+        return "warn", "Not automatic", text, ()
+    return "good", "All well", f"Traffic is on {active.path}; every path is healthy.", ()
+
+
+def _done(reading: Reading) -> tuple[str, str, datetime | None]:
+    for item in timeline.items(reading.entries):
+        if item.word in ("nothing to do", "noted", "dry run"):
+            continue
+        return f"{item.result or item.cause} ({item.word})", item.cause, item.at
+    return "Nothing: no run has changed or refused anything yet.", "", None
+
+
+def _open_question(reading: Reading) -> bool:
+    question = reading.question
+    return question is not None and (
+        datetime.fromisoformat(question["expires_at"]) > reading.read_at
+        and not any(
+            entry.kind is EntryKind.OUTCOME and entry.execution == question["execution"]
+            for entry in reading.entries
+        )
+    )
+
+
+def _facts(reading: Reading, s: Situation) -> Iterator[tuple[str, str]]:
+    published = reading.published
+    yield "Active path", s.active_path or "none"
+    yield "Generation", str(published.generation) if published else "none"
+    yield "Mode", str(s.policy.mode_at(s.now))
+    yield "Acting now", str(reading.lease.get("holder") or "nobody")
+    held = s.held_down_until
+    yield "Hold-down", f"until {held:%H:%M:%SZ}" if held else "none"
+    yield "Switches this hour", f"{s.switches_this_hour} of {s.policy.maximum_switches_per_hour}"
+
+
+def _path(reading: Reading, s: Situation, name: str) -> PathView:
+    seen = next(path for path in reading.seen if path.name == name)
+    verdict, memory = s.health_of(name), s.history.path(name)
+    return PathView(
+        name=name,
+        health=verdict.health,
+        reasons=verdict.reasons,
+        active=name == s.active_path,
+        preferred=name == s.order[0],
+        notes=tuple(_notes(s, name, verdict)),
+        tunnels=None
+        if seen.tunnels is None
+        else tuple(
+            TunnelView(t.outside_ip, t.status == "UP", t.status_message, t.last_status_change)
+            for t in seen.tunnels
+        ),
+        endpoint_state=seen.endpoint_state,
+        seen_at=memory.seen_at,
+        charts=charts.draw(
+            reading.metrics.get(name, ()),
+            reading.read_at,
+            CHART_PERIODS,
+            reading.period_seconds,
+            s.policy.latency.warning_ms,
+        ),
+    )
+
+
+def _notes(s: Situation, name: str, verdict: PathHealth) -> Iterator[str]:
+    damping, memory = s.policy.flap_damping, s.history.path(name)
+    if quarantine := s.policy.quarantined(name, s.now):
+        yield f"quarantined until {quarantine.until:%Y-%m-%d %H:%M:%SZ}: {quarantine.reason}"
+    if memory.suppressed(damping, s.now):
+        until = memory.suppressed_until(damping)
+        yield "suppressed for flapping" + (f" until {until:%H:%M:%SZ}" if until else "")
+    if verdict.maintenance_due:
+        yield f"maintenance due {verdict.maintenance_due:%Y-%m-%d %H:%M:%SZ}"
+
+
+def _actions(reading: Reading, s: Situation) -> Iterator[ActionView]:
+    link = reading.topology.link_id
+    if reading.lease.get("kept_because"):
+        yield ActionView(
+            "resolve", "resolve", "Resolve",
+            "Says that routes and routing config are right by hand. Twinspan acts on this link again.",
+            f"twinspan resolve --link {link}", intent=False,
+        )  # fmt: skip
+    if _open_question(reading) and reading.question is not None:
+        execution = str(reading.question["execution"])
+        decision = reading.question["decision"]
+        what = f"{decision['kind']} {decision['path'] or ''}: {'; '.join(decision['reasons'])}"
+        for answer, word in (("approve", "Approve"), ("reject", "Reject")):
+            yield ActionView(
+                answer, answer, f"{word} {decision['kind']}", what,
+                f"twinspan {answer} {execution} --link {link}",
+                (("execution", execution),), intent=False,
+            )  # fmt: skip
+    for name in s.order:
+        if name == s.active_path:
+            continue
+        obstacle = first_obstacle(s, name, Move.ASKED)
+        yield ActionView(
+            f"failover-{name}", "failover", f"Fail over to {name}",
+            f"Proves {name} on the route model and by a probe, then moves all traffic there.",
+            f"twinspan failover --to {name} --link {link} --wait",
+            (("to", name),),
+            obstacle.text if obstacle else "",
+            override=obstacle is not None and obstacle.passable,
+        )  # fmt: skip
+    if s.active_path is not None and s.active_path != s.order[0]:
+        yield ActionView(
+            "failback", "failback", "Fail back",
+            f"Returns traffic to {s.order[0]}, after the same proofs.",
+            f"twinspan failback --link {link} --wait",
+        )  # fmt: skip
+    earlier = _earlier_generation(reading)
+    if earlier is not None:
+        yield ActionView(
+            "rollback", "rollback", f"Roll back to generation {earlier[0]}",
+            f"Makes {earlier[1]} active again, as it was at generation {earlier[0]}.",
+            f"twinspan rollback --to-generation {earlier[0]} --link {link} --wait",
+            (("to_generation", str(earlier[0])),),
+        )  # fmt: skip
+    yield ActionView(
+        "reconcile", "reconcile", "Look now",
+        "Looks at the link now and does what the policy says, as the next sweep would.",
+        f"twinspan reconcile --link {link} --wait",
+    )  # fmt: skip
+
+
+def _earlier_generation(reading: Reading) -> tuple[int, str] | None:
+    if reading.published is None:
+        return None
+    for entry in reading.entries:
+        if entry.kind is EntryKind.PUBLISHED:
+            generation = int(entry.data["generation"])
+            if generation < reading.published.generation:
+                return generation, str(entry.data["active_path"])
+    return None
+
+
+def _span(seconds: int) -> str:
+    return f"{seconds} seconds" if seconds < 120 else f"{seconds // 60} minutes"
