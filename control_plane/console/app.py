@@ -60,7 +60,7 @@ def application(control: Control, options: Options, keys: Keys) -> Starlette:
             name: templates.get_template(f"regions/{name}.html").render(view=view)
             for name in REGIONS
         }
-        return Page(view.read_at.isoformat(timespec="seconds"), regions)
+        return Page(view.read_at.isoformat(timespec="milliseconds"), regions)
 
     feed = Feed(read, options.refresh_seconds)
 

@@ -12,11 +12,10 @@ from collections.abc import Sequence
 from control_plane.adapters.path_metrics import Measured
 from control_plane.console.reading import Reading
 from control_plane.domain.health import Health, PathHealth, assess, remembered
-from control_plane.domain.observation import CanaryWindow
+from control_plane.domain.observation import CanaryWindow, ObservedPath, TunnelStatus
 from control_plane.domain.situation import Situation
 
 _SEVERITY = {Health.UNKNOWN: 0, Health.HEALTHY: 1, Health.DEGRADED: 2, Health.FAILED: 3}
-_PERIODS_IN_WINDOW = 3
 
 
 def judge(reading: Reading) -> dict[str, PathHealth]:
@@ -33,7 +32,7 @@ def judge(reading: Reading) -> dict[str, PathHealth]:
         seen = path.model_copy(
             update={
                 "described_at": now,
-                "canary": window(reading.metrics.get(path.name, ())),
+                "canary": _still_true(window(reading.metrics.get(path.name, ())), path),
                 "proxy": reading.history.path(path.name).report,
             }
         )
@@ -58,19 +57,29 @@ def situation(reading: Reading, health: dict[str, PathHealth]) -> Situation:
 
 
 def window(measured: Sequence[Measured]) -> CanaryWindow | None:
-    """The newest periods as a canary's window: each run is one call, lost when the run did not pass."""
-    newest = measured[-_PERIODS_IN_WINDOW:]
-    runs = sum(one.runs for one in newest)
-    if runs == 0:
+    """The newest period as a canary's window: each run is one call, lost when the run did not pass."""
+    if not measured:
         return None
-    latencies = [one.latency_ms for one in newest if one.latency_ms is not None]
+    newest = measured[-1]
     return CanaryWindow(
-        begins_at=newest[0].at,
-        ends_at=newest[-1].at,
-        calls=runs,
-        lost=runs - sum(one.passed for one in newest),
-        median_latency_ms=latencies[-1] if latencies else None,
+        begins_at=newest.at,
+        ends_at=newest.at,
+        calls=newest.runs,
+        lost=newest.runs - newest.passed,
+        median_latency_ms=newest.latency_ms,
     )
+
+
+def _still_true(canary: CanaryWindow | None, path: ObservedPath) -> CanaryWindow | None:
+    """The window, unless a tunnel went down since: calls from before cannot vouch for what is now."""
+    if canary is None:
+        return None
+    changes = [
+        tunnel.last_status_change
+        for tunnel in path.tunnels or ()
+        if tunnel.status is TunnelStatus.DOWN and tunnel.last_status_change is not None
+    ]
+    return None if any(at > canary.ends_at for at in changes) else canary
 
 
 def _worse(last: PathHealth, live: PathHealth) -> bool:

@@ -12,12 +12,13 @@ from datetime import datetime
 from control_plane.console import charts, picture, timeline
 from control_plane.console.reading import CHART_PERIODS, Reading
 from control_plane.console.verdicts import judge, situation
-from control_plane.domain.decide import decide
+from control_plane.domain.decide import Decision, DecisionKind, decide
 from control_plane.domain.health import Health, PathHealth
 from control_plane.domain.journal import EntryKind
 from control_plane.domain.obstacles import Move, first_obstacle
 from control_plane.domain.policy import Mode
 from control_plane.domain.situation import Situation
+from control_plane.domain.topology import SideName
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,8 @@ def make(reading: Reading) -> View:
     health = judge(reading)
     s = situation(reading, health)
     active = s.active_path
-    govcloud, commercial = (reading.topology.sides[side] for side in ("govcloud", "commercial"))  # type: ignore[index]
+    sides = reading.topology.sides
+    govcloud, commercial = sides[SideName.GOVCLOUD], sides[SideName.COMMERCIAL]
     return View(
         link_id=reading.topology.link_id,
         read_at=reading.read_at,
@@ -138,8 +140,14 @@ def _headline(reading: Reading, s: Situation) -> Headline:
         done=done,
         done_why=done_why,
         done_at=done_at,
-        next_step=decision.describe(),
+        next_step=_next_step(decision),
     )
+
+
+def _next_step(decision: Decision) -> str:
+    if decision.kind is DecisionKind.NO_CHANGE:
+        return f"Nothing: {'; '.join(decision.reasons)}."
+    return f"{decision.describe()}."
 
 
 def _state(reading: Reading, s: Situation) -> tuple[str, str, str, tuple[str, ...]]:

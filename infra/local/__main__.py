@@ -130,6 +130,7 @@ def _seconds_per_minute(text: str) -> float:
 
 def _up(options: argparse.Namespace) -> int:
     # Importing moto takes a second, which the other commands need not wait for.
+    from infra.local.console import LocalConsole
     from infra.local.demo.scenarios import POLICY
     from infra.local.environment import Environment
 
@@ -161,8 +162,8 @@ def _up(options: argparse.Namespace) -> int:
     server.start()  # first, so that a second `up` fails before it has started anything
     previous = signal.signal(signal.SIGTERM, end)
     try:
-        with environment:
-            _print_how_to_use(environment)
+        with environment, LocalConsole(environment) as console:
+            _print_how_to_use(environment, console.url)
             ending.wait()
     except KeyboardInterrupt:
         print()
@@ -173,7 +174,7 @@ def _up(options: argparse.Namespace) -> int:
     return 0
 
 
-def _print_how_to_use(environment: Any) -> None:
+def _print_how_to_use(environment: Any, console_url: str) -> None:
     more = ", break" if environment.is_in_the_lab else ""
     print(
         f"The embedded cloud is up; AWS's minute takes {environment.seconds_per_minute:g} s here.\n"
@@ -181,6 +182,7 @@ def _print_how_to_use(environment: Any) -> None:
         f"  AWS APIs        {environment.endpoint_url}\n"
         f"  proxy           {environment.proxy_url}\n"
         f"  state machine   {environment.state_machine_arn}\n"
+        f"  console         {console_url}\n"
         f"\n"
         f"In another terminal:\n"
         f'  eval "$(python -m infra.local env)"        then use aws, boto3 or twinspan as usual\n'
