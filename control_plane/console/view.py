@@ -223,7 +223,8 @@ def _facts(reading: Reading, s: Situation) -> Iterator[tuple[str, str]]:
     yield "Active path", s.active_path or "none"
     yield "Generation", str(published.generation) if published else "none"
     yield "Mode", str(s.policy.mode_at(s.now))
-    yield "Acting now", str(reading.lease.get("holder") or "nobody")
+    holder = str(reading.lease.get("holder") or "")
+    yield "Acting now", f"run {holder[:8]}…" if len(holder) > 24 else holder or "nobody"
     held = s.held_down_until
     yield "Hold-down", f"until {held:%H:%M:%SZ}" if held else "none"
     yield "Switches this hour", f"{s.switches_this_hour} of {s.policy.maximum_switches_per_hour}"
