@@ -7,7 +7,8 @@ One story on one embedded cloud, told in order, since bringing one up is what co
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -134,9 +135,7 @@ def test_an_operator_moves_traffic_through_the_page(page: Page, cloud: Environme
     expect(done.locator(".entries")).to_contain_text("tunnel-1 is to be serviced")
 
 
-def test_an_outage_is_on_the_page_within_two_readings(
-    page: Page, cloud: Environment, record_property: Callable[[str, object], None]
-) -> None:
+def test_an_outage_is_on_the_page_within_two_readings(page: Page, cloud: Environment) -> None:
     """At a reading a second, what EC2 reports is shown two seconds later at most, without a reload."""
     cloud.faults.cut("tunnel-2")
     page.wait_for_function("window.seen.down !== null")
@@ -146,7 +145,7 @@ def test_an_outage_is_on_the_page_within_two_readings(
     seen = page.evaluate("window.seen")
     changed = datetime.fromisoformat(seen["down"]["changed"])
     shown_by = seen["down"]["shown"] / 1000
-    record_property("seconds_until_shown", round(shown_by - changed.timestamp(), 2))
+    sys.stdout.write(f"shown {shown_by - changed.timestamp():.2f} s after EC2 said so\n")
     between = [at for at in seen["readings"] if changed.timestamp() < when(at) <= shown_by]
     assert len(between) <= 2, between
     show(page, "console-outage")
