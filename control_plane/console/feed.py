@@ -89,6 +89,11 @@ class Feed:
         async with self._changed:
             await self._changed.wait_for(lambda: self._closed or self._revision != revision)
 
+    async def _tell(self) -> None:
+        async with self._changed:
+            self._revision += 1
+            self._changed.notify_all()
+
     async def _follow(self) -> None:
         loop = asyncio.get_running_loop()
         while self._listeners and not self._closed:
@@ -97,9 +102,12 @@ class Feed:
                 self._page, self._error = await self.page(), ""
             except TwinspanError as error:
                 self._error = f"{type(error).__name__}: {error}"
-            async with self._changed:
-                self._revision += 1
-                self._changed.notify_all()
+            except Exception as error:
+                # A defect ends the reader, and open pages are told so rather than left with old facts.
+                self._error = f"the console failed with {type(error).__name__}; restart it"
+                await self._tell()
+                raise
+            await self._tell()
             await asyncio.sleep(max(0.05, self._refresh_seconds - (loop.time() - begins)))
 
 

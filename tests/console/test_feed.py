@@ -6,6 +6,8 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 
+import pytest
+
 from control_plane.console.feed import Feed, Page
 from control_plane.errors import AwsUnavailable
 
@@ -60,6 +62,21 @@ def test_a_link_that_cannot_be_read_is_said_to_be_so() -> None:
         assert [kind for kind, _ in events] == ["regions", "trouble", "trouble", "regions"]
         assert "Throttling" in str(events[1][1]["text"])
         assert events[2][1]["text"] == ""
+        await feed.close()
+
+    asyncio.run(story())
+
+
+def test_a_defect_of_the_console_is_not_hidden() -> None:
+    """Pages are told that what they show is old, and the defect is raised where it happened."""
+
+    async def story() -> None:
+        feed = Feed(Link("well", ZeroDivisionError()).read, 0.01)
+        events = await take(feed.events(), 2)
+        assert "ZeroDivisionError" in str(events[1][1]["text"])
+        assert feed._reader is not None
+        with pytest.raises(ZeroDivisionError):
+            await feed._reader
         await feed.close()
 
     asyncio.run(story())

@@ -138,7 +138,7 @@ def test_an_operator_moves_traffic_through_the_page(page: Page, cloud: Environme
 def test_an_outage_is_on_the_page_within_two_readings(page: Page, cloud: Environment) -> None:
     """At a reading a second, what EC2 reports is shown two seconds later at most, without a reload."""
     cloud.faults.cut("tunnel-2")
-    page.wait_for_function("window.seen.down !== null")
+    page.locator('.card[data-path="tunnel-2"] .tunnel[data-up="no"]').first.wait_for()
     active(page, "tunnel-1")
     page.locator('.card[data-path="tunnel-2"][data-health="FAILED"]').wait_for()
     page.locator('[data-region="timeline"] [data-word="switched"] >> nth=1').wait_for()
