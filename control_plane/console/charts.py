@@ -85,7 +85,7 @@ def draw(
         limit_y=round(HEIGHT - warning_ms / top * HEIGHT, 1) if warning_ms <= top else None,
         bars=bars,
         latency_text=(
-            f"now {latencies[-1]:.0f} ms, highest {max(latencies):.0f} ms"
+            f"last {latencies[-1]:.0f} ms, highest {max(latencies):.0f} ms"
             if latencies
             else "nothing measured"
         ),

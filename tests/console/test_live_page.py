@@ -80,6 +80,7 @@ def show(page: Page, name: str) -> None:
             assert page.evaluate(overflow) <= 0, f"{width}: the page is wider than the window"
             if folder and (scheme, width) != ("dark", "phone"):
                 Path(folder).mkdir(parents=True, exist_ok=True)
+                page.evaluate("window.scrollTo(0, 0)")
                 full = width == "wide" and not page.locator("dialog[open]").count()
                 page.screenshot(path=f"{folder}/{name}-{width}-{scheme}.png", full_page=full)
     page.set_viewport_size(WIDE)  # type: ignore[arg-type]
