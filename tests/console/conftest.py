@@ -22,7 +22,8 @@ FLAGS = (
 )
 
 
-@pytest.fixture(scope="session")
+# Not longer than a module: while it lives, no other event loop runs in this thread.
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     path = shutil.which("chromium") or shutil.which("google-chrome")
     if path is None:
