@@ -26,7 +26,7 @@ from control_plane.domain.seen import see_paths
 from control_plane.domain.situation import Published
 from control_plane.domain.topology import SideName, Topology
 from control_plane.errors import PermanentError, TwinspanError
-from control_plane.operations.choose import published_now
+from control_plane.operations.published import in_essence, readable_config
 from control_plane.wiring import Control
 
 T = TypeVar("T")
@@ -89,7 +89,7 @@ class Reader:
             read_at=now,
             topology=topology,
             policy=control.documents.policy(link, topology),
-            published=published_now(control, link),
+            published=in_essence(readable_config(control, link)),
             history=control.state.history(link),
             lease=control.leases.current(link),
             question=control.state.latest_question(link),

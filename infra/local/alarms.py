@@ -53,7 +53,9 @@ from infra.local.moto_state import every_backend
 logger = logging.getLogger(__name__)
 
 _STATISTICS = {"Average", "Sum", "Minimum", "Maximum", "SampleCount"}
-_ACTION_SERVICES = {"sns", "lambda", "automate"}
+# Recovery of instances and scaling of containers can be asked for; carrying them out is refused.
+_NOT_CARRIED_OUT = {"automate", "autoscaling"}
+_ACTION_SERVICES = {"sns", "lambda", *_NOT_CARRIED_OUT}
 _REGION_NAMES = {"us-gov-west-1": "AWS GovCloud (US-West)", "us-east-1": "US East (N. Virginia)"}
 _INITIAL_REASON = "Unchecked: Initial alarm creation"
 _STANDARD_SECONDS = 60
@@ -419,8 +421,8 @@ class AlarmEvaluator:
         subject = f'{current["value"]}: "{alarm.name}" in {region_name}'
         for arn in actions or []:
             region, account_id = arn.split(":")[3:5]
-            if arn.split(":")[2] == "automate":
-                # Instances have no status checks here, so this alarm was set by hand.
+            if arn.split(":")[2] in _NOT_CARRIED_OUT:
+                # Instances and containers have no metrics here, so this alarm was set by hand.
                 raise NotEmulated(f"alarm action {arn} (alarm {alarm.name})")
             try:
                 if arn.split(":")[2] == "sns":
