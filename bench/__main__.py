@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from bench import route_model
+from bench import proxy_failover, proxy_speed, route_model
 
 if __name__ == "__main__":
     route_model.main()
+    proxy_speed.main()
+    proxy_failover.main()

@@ -113,13 +113,17 @@ class Upstream:
                 filler.connect((self.address, self.port))
             self._full.append(filler)
 
+    def clear_backlog(self) -> None:
+        """End a blackhole; `start` listens anew."""
+        while self._full:
+            self._full.pop().close()
+
     async def close(self) -> None:
         self.closed.set()
         if self._server is not None:
             self._server.close()
         self.reset_all()
-        for sock in self._full:
-            sock.close()
+        self.clear_backlog()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
