@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from urllib.parse import quote
@@ -25,7 +26,17 @@ def canonical_path(path: str) -> str:
 class Signer:
     """Signs with one access key in one region. Holds the secret; its repr shows nothing."""
 
-    __slots__ = ("_access_key_id", "_day", "_key", "_region", "_scope", "_secret", "_token")
+    __slots__ = (
+        "_access_key_id",
+        "_day",
+        "_key",
+        "_region",
+        "_scope",
+        "_second",
+        "_secret",
+        "_stamp",
+        "_token",
+    )
 
     def __init__(
         self,
@@ -41,6 +52,8 @@ class Signer:
         self._day = ""
         self._key = b""
         self._scope = ""
+        self._second = -1
+        self._stamp = ""
 
     def headers(
         self,
@@ -58,7 +71,12 @@ class Signer:
             headers: what else is sent and signed; names in lower case, none of them twice.
             at: the time of signing, UTC; now unless given.
         """
-        stamp = (at or datetime.now(UTC)).strftime("%Y%m%dT%H%M%SZ")
+        second = int(time.time() if at is None else at.timestamp())
+        if second != self._second:
+            # Formatting a time costs as much as hashing; calls within a second share it.
+            moment = datetime.fromtimestamp(second, UTC)
+            self._second, self._stamp = second, moment.strftime("%Y%m%dT%H%M%SZ")
+        stamp = self._stamp
         if stamp[:8] != self._day:
             self._derive(stamp[:8])
         added = [("x-amz-date", stamp)]
