@@ -17,6 +17,7 @@ import logging
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
+from dataclasses import dataclass
 from typing import Any
 
 from proxy.api import too_large
@@ -36,6 +37,8 @@ AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 BODY_PAUSE_SECONDS = 30.0
 """A caller that sends nothing of its body for so long is told 408."""
+BODY_SECONDS = 300.0
+"""A body that is not whole by then is told 408, however steadily it dribbles."""
 DRAIN_SECONDS = 30
 KEEP_ALIVE_SECONDS = 75
 """Longer than SDKs keep idle connections for, so that seldom a request meets a closing one."""
@@ -71,11 +74,90 @@ class Callers:
         raise Refused(401, "AccessDeniedException", message, headers=challenge)
 
 
+class HeldBodies:
+    """The bodies in memory, of all requests together: each is kept until its answer, to be sent again.
+
+    Small ones are not refused for the sake of large ones: only a body beyond `FREE_BYTES` counts.
+    """
+
+    FREE_BYTES = 64 * 1024
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit_bytes = limit_bytes
+        self.held_bytes = 0
+
+    def grow(self, size: int, by: int) -> int:
+        """Note that a body grew to `size` by `by` bytes; how many of them count and are to be released.
+
+        Raises:
+            Refused: 503, there is no room for them.
+        """
+        counted = min(by, max(0, size - self.FREE_BYTES))
+        if counted and self.held_bytes + counted > self._limit_bytes:
+            message = "body: too many large bodies are being carried at this moment"
+            retry = [(b"retry-after", b"1")]
+            raise Refused(
+                503, "ServiceUnavailableException", message, kind="BodyMemoryFull", headers=retry
+            )
+        self.held_bytes += counted
+        return counted
+
+    def release(self, counted: int) -> None:
+        """The body is no longer needed."""
+        self.held_bytes -= counted
+
+
+@dataclass(slots=True)
+class Body:
+    """A request's body as far as it came, and what of it counts among the held."""
+
+    held: HeldBodies
+    counted: int = 0
+
+    async def read(self, receive: Receive, headers: dict[str, str], limit: int) -> bytes:
+        """The whole body.
+
+        Raises:
+            Refused: it is too large, too slow, or there is no room for it.
+            CallerLeft: it will never be whole.
+        """
+        declared = headers.get("content-length", "0")
+        if declared.isdigit() and int(declared) > limit:
+            raise too_large(limit)
+        message = await _next_part(receive)
+        body: bytes = message.get("body", b"")
+        self._grow(len(body), len(body), limit)
+        if not message.get("more_body", False):
+            return body
+        parts, size = [body], len(body)
+        late_at = asyncio.get_running_loop().time() + BODY_SECONDS
+        while message.get("more_body", False):
+            message = await _next_part(receive)
+            if asyncio.get_running_loop().time() > late_at:
+                raise _too_slow()
+            part = message.get("body", b"")
+            size += len(part)
+            self._grow(size, len(part), limit)
+            parts.append(part)
+        return b"".join(parts)
+
+    def let_go(self) -> None:
+        """Count it no longer."""
+        self.held.release(self.counted)
+        self.counted = 0
+
+    def _grow(self, size: int, by: int, limit: int) -> None:
+        if size > limit:
+            raise too_large(limit)
+        self.counted += self.held.grow(size, by)
+
+
 def create_app(settings: Settings, outside: Outside | None = None) -> AsgiApp:
     """The ASGI app. Its core is made at the lifespan's startup, in the server's event loop."""
     callers = Callers(
         allow_anonymous=settings.allow_anonymous, key_digests=settings.bearer_key_sha256
     )
+    held = HeldBodies(settings.body_memory_bytes)
     core: Core | None = None
 
     async def lifespan(receive: Receive, send: Send) -> None:
@@ -94,14 +176,20 @@ def create_app(settings: Settings, outside: Outside | None = None) -> AsgiApp:
             await lifespan(receive, send)
         elif scope["type"] == "http":
             assert core is not None
-            await _serve(core, callers, scope, receive, send)
+            body = Body(held)
+            try:
+                await _serve(core, callers, body, scope, receive, send)
+            finally:
+                body.let_go()
         else:
             await send({"type": "websocket.close", "code": 1003})
 
     return app
 
 
-async def _serve(core: Core, callers: Callers, scope: Scope, receive: Receive, send: Send) -> None:
+async def _serve(
+    core: Core, callers: Callers, held: Body, scope: Scope, receive: Receive, send: Send
+) -> None:
     headers: dict[str, str] = {}
     for raw_name, raw_value in scope["headers"]:
         name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
@@ -113,7 +201,7 @@ async def _serve(core: Core, callers: Callers, scope: Scope, receive: Receive, s
             caller = "anonymous"
         else:
             caller = callers.recognise(headers.get("authorization"))
-        body = await _body(receive, headers, core.api.body_limit_bytes)
+        body = await held.read(receive, headers, core.api.body_limit_bytes)
     except Refused as refused:
         response = core.api.refusal(refused, headers)
         # The rest of a body that nobody will read must not be taken for the next request.
@@ -133,42 +221,19 @@ async def _serve(core: Core, callers: Callers, scope: Scope, receive: Receive, s
     await _answer(await core.handle(request), receive, send)
 
 
-async def _body(receive: Receive, headers: dict[str, str], limit: int) -> bytes:
-    """The whole body.
-
-    Raises:
-        Refused: it is too large, or its sender pauses for too long.
-        CallerLeft: it will never be whole.
-    """
-    declared = headers.get("content-length", "0")
-    if declared.isdigit() and int(declared) > limit:
-        raise too_large(limit)
-    message = await _next_part(receive)
-    body: bytes = message.get("body", b"")
-    if not message.get("more_body", False):
-        if len(body) > limit:
-            raise too_large(limit)
-        return body
-    parts, size = [body], len(body)
-    while message.get("more_body", False):
-        message = await _next_part(receive)
-        part = message.get("body", b"")
-        size += len(part)
-        if size > limit:
-            raise too_large(limit)
-        parts.append(part)
-    return b"".join(parts)
-
-
 async def _next_part(receive: Receive) -> Message:
     try:
         async with asyncio.timeout(BODY_PAUSE_SECONDS):
             message = await receive()
     except TimeoutError:
-        raise Refused(408, "ValidationException", "body: did not come in time") from None
+        raise _too_slow() from None
     if message["type"] == "http.disconnect":
         raise CallerLeft
     return message
+
+
+def _too_slow() -> Refused:
+    return Refused(408, "ValidationException", "body: did not come in time")
 
 
 async def _answer(response: Response, receive: Receive, send: Send) -> None:

@@ -72,6 +72,9 @@ class Settings(BaseModel):
     """Model ids that may be called, exact or `prefix*`; empty lets all through."""
     body_limit_bytes: Annotated[int, Field(gt=0)] = 25 * 1024 * 1024
 
+    body_memory_bytes: Annotated[int, Field(gt=0)] = 256 * 1024 * 1024
+    """Large bodies that the server holds at once; one more is told 503 and to come again."""
+
     allow_anonymous: bool = False
     bearer_key_sha256: CommaList = ()
     """SHA-256, in hex, of each bearer key that the server accepts."""

@@ -8,6 +8,7 @@ import hashlib
 import http.client
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -459,3 +460,25 @@ def test_a_client_that_dawdles_is_let_go(monkeypatch: pytest.MonkeyPatch) -> Non
         listening.close()
 
     test()
+
+
+def test_thousands_of_idle_connections_harm_nobody(start: Start, background: Background) -> None:
+    """With two thousand connections held open and silent, calls are answered, and little memory is taken."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2_000 if hard == resource.RLIM_INFINITY else min(2_000, hard - 200)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted + 200), hard))
+    try:
+        with start() as server, contextlib.ExitStack() as held:
+
+            def resident_kib() -> int:
+                status = Path(f"/proc/{server.process.pid}/status").read_text()
+                return int(status.partition("VmRSS:")[2].split()[0])
+
+            assert server.get("/model/a/converse", "POST", b"{}")[0] == 200
+            before = resident_kib()
+            for _ in range(wanted):
+                held.enter_context(socket.create_connection(("127.0.0.1", server.port), 10))
+            assert server.get("/model/a/converse", "POST", b"{}")[0] == 200
+            assert resident_kib() - before < wanted * 32
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
