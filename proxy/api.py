@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 from urllib.parse import quote, unquote_to_bytes
 
 from proxy.audit import AuditLog, RequestRecord, utc_now
+from proxy.caller_keys import is_listed
 from proxy.carrier import (
     AnswerBroke,
     Call,
@@ -193,6 +194,11 @@ class Api:
                 headers, body = _forwarded(request.headers), request.body
             record.operation = "mvp-invoke" if mvp else route.operation
             record.model_id = route.model_id
+            grant = request.grant
+            if grant is not None and route.model_id and not grant.permits(route.model_id):
+                raise Refused(
+                    403, "AccessDeniedException", "modelId: is not among those of the caller's key"
+                )
             call = await self._call(request, record, route.target, headers, body)
             try:
                 carried = await self._carrier.carry(call)
@@ -248,10 +254,14 @@ class Api:
         resend = found.get(RESEND_HEADER, "allow").lower()
         if resend not in ("allow", "never"):
             raise _invalid(RESEND_HEADER, "must be `allow` or `never`")
-        record.data_class = found.get(DATA_CLASS_HEADER, DEFAULT_DATA_CLASS)
+        granted = request.grant.data_class if request.grant is not None else None
+        record.data_class = found.get(DATA_CLASS_HEADER, granted or DEFAULT_DATA_CLASS)
         if len(record.data_class) > 40:
             record.data_class = ""
             raise _invalid(DATA_CLASS_HEADER, "is longer than a data class's name can be")
+        if granted is not None and record.data_class != granted:
+            message = f"{DATA_CLASS_HEADER}: is not the data class of the caller's key"
+            raise Refused(403, "AccessDeniedException", message)
         seconds = self._deadline_seconds
         if request.time_left_seconds is not None:
             seconds = min(seconds, request.time_left_seconds)
@@ -292,12 +302,7 @@ class Api:
 
     def _model_id(self, model_id: str) -> str:
         _identifier(model_id, "modelId")
-        if self._allowed_models and not any(
-            model_id.lower().startswith(pattern[:-1])
-            if pattern.endswith("*")
-            else model_id.lower() == pattern
-            for pattern in self._allowed_models
-        ):
+        if self._allowed_models and not is_listed(model_id, self._allowed_models):
             raise Refused(
                 403, "AccessDeniedException", "modelId: is not on this proxy's allow-list"
             )

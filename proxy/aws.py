@@ -134,6 +134,22 @@ class AuditTable:
         params["body"] = self._body.value
 
 
+class KeyTable:
+    """The DynamoDB table of callers' keys."""
+
+    def __init__(self, clients: AwsClients, table: str) -> None:
+        self._clients = clients
+        self._table = table
+
+    def get(self, digest: str) -> dict[str, Any] | None:
+        """The key with this digest, as it is now."""
+        answer = self._clients.client("dynamodb").get_item(
+            TableName=self._table, Key={"keyDigest": {"S": digest}}, ConsistentRead=True
+        )
+        item: dict[str, Any] | None = answer.get("Item")
+        return item
+
+
 class NoTable:
     """Where rows go when the audit is turned off."""
 

@@ -14,6 +14,7 @@ import time
 from typing import Any, Protocol
 
 from proxy.api import too_large
+from proxy.caller_keys import Grant
 from proxy.core import Core, Outside
 from proxy.logs import log_to_stderr
 from proxy.messages import Refused, Request, Response, StreamBroke
@@ -113,6 +114,7 @@ def _request(
         body=body,
         source_ip=str(identity.get("sourceIp") or ""),
         caller=_caller(context, identity),
+        grant=_grant(context),
         time_left_seconds=min(remaining, _gateway_time_left(context)) - MARGIN_SECONDS,
     )
 
@@ -120,6 +122,20 @@ def _request(
 def _caller(context: dict[str, Any], identity: dict[str, Any]) -> str:
     authorizer = context.get("authorizer") or {}
     return str(authorizer.get("principalId") or identity.get("userArn") or "anonymous")
+
+
+def _grant(context: dict[str, Any]) -> Grant | None:
+    """What the authorizer read of the caller's key; None for callers that came in by IAM."""
+    authorizer = context.get("authorizer") or {}
+    principal = authorizer.get("principalId")
+    if not principal:
+        return None
+    models = str(authorizer.get("allowedModels") or "")
+    return Grant(
+        principal=str(principal),
+        data_class=authorizer.get("dataClass") or None,
+        allowed_models=tuple(models.split(",")) if models else (),
+    )
 
 
 def _gateway_time_left(context: dict[str, Any]) -> float:

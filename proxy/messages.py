@@ -9,7 +9,10 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from proxy.caller_keys import Grant
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -26,6 +29,8 @@ class Request:
     source_ip: str
     caller: str
     """Who was authenticated, in words that may be logged; `anonymous` for nobody."""
+    grant: Grant | None = None
+    """What the caller's key lets them do; None for callers that were let in without one."""
     time_left_seconds: float | None = None
     """What the edge itself allows, from now."""
 

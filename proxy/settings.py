@@ -78,6 +78,8 @@ class Settings(BaseModel):
     allow_anonymous: bool = False
     bearer_key_sha256: CommaList = ()
     """SHA-256, in hex, of each bearer key that the server accepts."""
+    keys_table: str = ""
+    """DynamoDB table of callers' keys that the server looks up; empty for none."""
     metrics_interval_seconds: Seconds = 60.0
     """How often the server prints its metrics in CloudWatch's embedded format."""
 

@@ -6,11 +6,14 @@ from typing import Any
 
 import pytest
 
+from proxy.caller_keys import Grant
 from proxy.circuit_breaker import BreakerState
+from proxy.messages import Request
 from tests.proxy.worlds import (
     ANSWER,
     MODEL_ROUTE,
     SECRET,
+    Answer,
     answer_well,
     answer_with,
     http,
@@ -470,3 +473,31 @@ async def test_a_fault_of_ours_is_one_callers_500(caplog: pytest.LogCaptureFixtu
         assert b"PROMPTWORD" not in answer.body
         assert "PROMPTWORD" not in caplog.text
         assert (await w.call(MODEL_ROUTE)).status == 200
+
+
+@pytest.mark.parametrize(
+    ("model", "headers", "status"),
+    [
+        ("anthropic.claude", {}, 200),
+        ("anthropic.claude", {"x-twinspan-data-class": "default"}, 200),
+        ("anthropic.claude", {"x-twinspan-data-class": "another"}, 403),
+        ("amazon.nova", {}, 403),
+    ],
+)
+@run
+async def test_a_key_grants_its_models_and_its_data_class_alone(
+    model: str, headers: dict[str, str], status: int
+) -> None:
+    """What a caller's key does not grant is 403 and reaches no upstream."""
+    async with world() as w:
+        request = Request(
+            method="POST",
+            path=f"/model/{model}/converse",
+            headers=headers,
+            body=b"{}",
+            source_ip="10.0.1.7",
+            caller="team-a",
+            grant=Grant("team-a", "default", ("anthropic.*",)),
+        )
+        assert (await Answer.of(await w.core.handle(request))).status == status
+        assert w.calls("tunnel-1") == (1 if status == 200 else 0)
