@@ -20,7 +20,8 @@ from pathlib import Path
 
 from proxy.api import Api
 from proxy.audit import AuditLog, RowWriter
-from proxy.aws import AuditTable, AwsClients, EventBus, NoTable, Secrets, SsmParameters
+from proxy.aws import AuditTable, AwsClients, EventBus, KeyTable, NoTable, Secrets, SsmParameters
+from proxy.caller_keys import CallerKeys, KeyGetter
 from proxy.carrier import Carrier, RetryBudget
 from proxy.circuit_breaker import BreakerPolicy
 from proxy.config_source import ConfigSource, EndpointRules, ParameterGetter
@@ -44,6 +45,7 @@ class Outside:
     secrets: SecretGetter
     reports: ReportSender
     rows: RowWriter
+    keys: KeyGetter | None = None
 
     @classmethod
     def aws(cls, settings: Settings) -> Outside:
@@ -52,7 +54,8 @@ class Outside:
         rows: RowWriter = NoTable()
         if settings.audit_table:
             rows = AuditTable(clients, settings.audit_table)
-        return cls(SsmParameters(clients), Secrets(clients), EventBus(clients), rows)
+        keys = KeyTable(clients, settings.keys_table) if settings.keys_table else None
+        return cls(SsmParameters(clients), Secrets(clients), EventBus(clients), rows, keys)
 
 
 class Core:
@@ -86,6 +89,13 @@ class Core:
         reporter = f"{socket.gethostname()}/{os.getpid()}"
         self.reports = PathReporter(
             outside.reports, self._executor, settings.link_id, reporter, clock
+        )
+        # Made-up keys cost a look-up each: they wait for one another, not the config for them.
+        self._key_executor = ThreadPoolExecutor(max_workers=2, thread_name_prefix="keys")
+        self.keys = (
+            CallerKeys(outside.keys, self._key_executor, clock)
+            if outside.keys is not None
+            else None
         )
         self.audit = AuditLog(outside.rows, self._executor, clock)
         self.metrics = Metrics(settings.link_id)
@@ -151,6 +161,7 @@ class Core:
         await asyncio.gather(self.audit.flush(timeout_seconds), self.reports.flush(timeout_seconds))
         self.carrier.close()
         self._executor.shutdown(wait=False, cancel_futures=True)
+        self._key_executor.shutdown(wait=False, cancel_futures=True)
 
     async def _keep_house(self) -> None:
         emit_at = self._clock() + self._settings.metrics_interval_seconds

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from proxy.api import too_large
+from proxy.caller_keys import Grant
 from proxy.core import Core, Outside
 from proxy.errors import InvalidSettings
 from proxy.logs import log_to_stderr
@@ -196,9 +197,14 @@ async def _serve(
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
     path = scope["raw_path"].decode("latin-1")
     client = scope.get("client")
+    grant: Grant | None = None
     try:
         if path in OPEN_TO_ALL:
             caller = "anonymous"
+        elif core.keys is not None and (
+            grant := await core.keys.grant(headers.get("authorization"))
+        ):
+            caller = grant.principal
         else:
             caller = callers.recognise(headers.get("authorization"))
         body = await held.read(receive, headers, core.api.body_limit_bytes)
@@ -217,6 +223,7 @@ async def _serve(
         body=body,
         source_ip=client[0] if client else "",
         caller=caller,
+        grant=grant,
     )
     await _answer(await core.handle(request), receive, send)
 
