@@ -11,6 +11,7 @@ from control_plane.cli import (
     act,
     console,
     explain,
+    key_commands,
     look,
     policy_commands,
     route_commands,
@@ -43,6 +44,7 @@ for command in (
 ):
     app.command()(command)
 app.add_typer(look.journal_app, name="journal")
+app.add_typer(key_commands.key_app, name="key")
 app.add_typer(policy_commands.policy_app, name="policy")
 
 
