@@ -11,7 +11,7 @@ TEMPLATE_LINT := $(VENVS)/template-lint
 PIP_FLAGS := --quiet --disable-pip-version-check --require-hashes --only-binary :all:
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test prove lab lab-report check templates format bench lock clean
+.PHONY: help demo up test prove browser lab lab-report check templates format bench lock clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -27,6 +27,9 @@ test: $(DEV)/ready ## the whole test suite
 
 prove: $(DEV)/ready templates ## the long proofs: every step x every failure
 	@$(DEV)/bin/python -m pytest -m proof -n 2 --dist load
+
+browser: $(DEV)/ready ## the console in a headless Chromium (Debian's chromium; BROWSER=required fails without)
+	@TWINSPAN_REQUIRE_BROWSER=$(BROWSER) timeout --kill-after 30 600 $(DEV)/bin/python -m pytest -m browser -n0 tests/console
 
 lab: $(DEV)/ready ## the promises over real IPsec and BGP (root, Debian packages; LAB=required fails without)
 	@TWINSPAN_LAB=$(LAB) timeout --kill-after 30 900 $(DEV)/bin/python -m pytest -m lab -n0 tests/lab
