@@ -1,8 +1,9 @@
-"""Answers that moto works out again for every request, kept after the first time.
+"""What moto would work out again and again, done once, or not at all.
 
 A deployment makes several hundred requests, and a third of the time they took went into listing moto's
 own folders, inspecting its classes and reading service models. None of these answers changes while a
-process runs.
+process runs. And each region of each account began with 1,300 machine images and a snapshot of each, of
+which nobody here asks for more than one.
 
 Not guaranteed: anything but speed. Without this module everything works the same.
 """
@@ -18,6 +19,7 @@ import moto.core.responses
 import moto.core.utils
 from moto.backend_index import backend_url_patterns
 from moto.core.loaders import create_loader
+from moto.ec2.models import amis
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication
 
 from infra.local.errors import PatchPointMissing
@@ -39,6 +41,7 @@ def install() -> None:
     _keep(moto.core.utils, "create_loader", loader)
     _remember_hosts()
     _remember(moto.core.responses, "method_names_from_class", _CLASSES)
+    _load_few_images()
     setattr(moto.core.utils, "_twinspan_kept", True)  # noqa: B010 - moto's module, not ours
 
 
@@ -55,6 +58,14 @@ def _remember_hosts() -> None:
         return original(any_server, host)
 
     setattr(DomainDispatcherApplication, name, lambda _server, host: of_host(host))
+
+
+def _load_few_images() -> None:
+    """Begin a region with moto's own sample images, without the long lists of each region's newest ones."""
+    if not callable(getattr(amis, "load_resource", None)) or not getattr(amis, "AMIS", None):
+        raise PatchPointMissing("moto.ec2.models.amis.load_resource")
+    del amis.AMIS[1:]
+    amis.load_resource = lambda _path: []
 
 
 def _keep(owner: Any, name: str, answer: Any) -> None:

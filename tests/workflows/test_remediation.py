@@ -174,7 +174,8 @@ def test_a_step_that_dies_leaves_the_link_wholly_old_or_wholly_new(link, functio
     assert (generation, path) == before or generation > before[0]
     assert link.state.open_plan("bedrock") is None
     assert link.lease_holder is None
-    assert link.run(SWEEP).status == "SUCCEEDED"
+    swept = link.run(SWEEP)
+    assert swept.status == "SUCCEEDED", (swept, link.entries(execution=swept.name))
 
 
 def test_a_plan_left_open_by_a_crashed_run_is_settled_first(link):
