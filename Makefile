@@ -23,7 +23,7 @@ up: $(DEMO)/ready ## keep the embedded cloud running until Ctrl-C
 	@$(DEMO)/bin/python -m infra.local up
 
 test: $(DEV)/ready ## the whole test suite
-	@$(DEV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	@$(DEV)/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 prove: $(DEV)/ready templates ## the long proofs: every step x every failure
 	@$(DEV)/bin/python -m pytest -m proof -n 2 --dist load

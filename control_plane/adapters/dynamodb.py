@@ -257,15 +257,26 @@ class Journal:
         return int(values["sequence"]), str(values["hash"])
 
     def entries(
-        self, link_id: str, *, newest_first: bool = False, limit: int | None = None
+        self,
+        link_id: str,
+        *,
+        newest_first: bool = False,
+        limit: int | None = None,
+        after: int = 0,
     ) -> list[tuple[Entry, str]]:
-        """Entries with their stored hashes, oldest first unless asked otherwise."""
+        """Entries with their stored hashes, oldest first unless asked otherwise.
+
+        Only those whose sequence number is greater than `after`, and no more than `limit` are read.
+        """
         arguments: dict[str, Any] = {
             "TableName": self._table,
-            "KeyConditionExpression": "pk = :pk",
-            "ExpressionAttributeValues": _item({":pk": f"JOURNAL#{link_id}"}),
+            "KeyConditionExpression": "pk = :pk AND sk > :after",
+            "ExpressionAttributeValues": _item(
+                {":pk": f"JOURNAL#{link_id}", ":after": _sort_key(after)}
+            ),
             "ScanIndexForward": not newest_first,
             "ConsistentRead": True,
+            "PaginationConfig": {"PageSize": limit},  # None: as much as DynamoDB gives at once
         }
         found: list[tuple[Entry, str]] = []
         with calling("dynamodb:Query"):
@@ -304,7 +315,7 @@ class Journal:
         first = {"ConditionExpression": "attribute_not_exists(pk)"}
         body = {
             "pk": f"JOURNAL#{entry.link_id}",
-            "sk": f"{entry.sequence:012d}",
+            "sk": _sort_key(entry.sequence),
             "at": entry.at.isoformat(),
             "kind": str(entry.kind),
             "execution": entry.execution,
@@ -331,6 +342,10 @@ class Journal:
 
     def _head_key(self, link_id: str) -> dict[str, Any]:
         return _item({"pk": f"LINK#{link_id}", "sk": "JOURNAL_HEAD"})
+
+
+def _sort_key(sequence: int) -> str:
+    return f"{sequence:012d}"
 
 
 def _entry(values: dict[str, Any]) -> tuple[Entry, str]:

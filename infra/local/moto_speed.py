@@ -62,10 +62,11 @@ def _remember_hosts() -> None:
 
 def _load_few_images() -> None:
     """Begin a region with moto's own sample images, without the long lists of each region's newest ones."""
-    if not callable(getattr(amis, "load_resource", None)) or not getattr(amis, "AMIS", None):
-        raise PatchPointMissing("moto.ec2.models.amis.load_resource")
+    name = "load_resource"
+    if not callable(getattr(amis, name, None)) or not getattr(amis, "AMIS", None):
+        raise PatchPointMissing(f"{amis.__name__}.{name}")
     del amis.AMIS[1:]
-    amis.load_resource = lambda _path: []
+    setattr(amis, name, lambda _path: [])
 
 
 def _keep(owner: Any, name: str, answer: Any) -> None:

@@ -10,7 +10,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import cfnlint.api
 import pytest
 from cfnlint.schema import PROVIDER_SCHEMA_MANAGER
 
@@ -45,14 +44,6 @@ ABILITIES: dict[str, set[str]] = {
     "NeedsOperator": {"UseEvidence", "Notify"},
     "Reject": {"Notify"},
 }
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("side", "path"), EACH_FILE)
-def test_cfn_lint_finds_nothing(side: str, path: Path) -> None:
-    """The linter of AWS finds no error and no warning in the side's region."""
-    found = cfnlint.api.lint_file(path, config={"regions": [REGION[side]]})
-    assert [str(match) for match in found] == []
 
 
 @pytest.mark.parametrize(("side", "path"), EACH_FILE)

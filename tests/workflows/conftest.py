@@ -46,6 +46,7 @@ REPORT = {
     },
 }
 EXECUTION_LIMIT_SECONDS = 60
+POLL_SECONDS = 0.1  # each look is two requests' worth of this process's time, which the steps need
 LONGEST_LEASE_SECONDS = 40
 
 
@@ -66,6 +67,7 @@ class Link:
 
     environment: Environment
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+    _journal: list[tuple[Entry, str]] = field(default_factory=list)  # as far as it was read
 
     def client(self, service: str, side: str = "govcloud") -> Any:
         return self.environment.client(service, side)
@@ -86,7 +88,7 @@ class Link:
         steps, deadline = self.client("stepfunctions"), time.monotonic() + EXECUTION_LIMIT_SECONDS
         while (seen := steps.describe_execution(executionArn=arn))["status"] == "RUNNING":
             assert time.monotonic() < deadline, self.states(arn)
-            time.sleep(0.02)
+            time.sleep(POLL_SECONDS)
         return Finished(
             seen["name"], seen["status"], seen.get("error"), seen.get("cause"), self.states(arn)
         )
@@ -210,11 +212,11 @@ class Link:
     def entries(self, kind: str | None = None, execution: str | None = None) -> list[Entry]:
         """Journal entries; the chain must hold whenever anybody looks."""
         journal = Journal(self, "twinspan-state")  # type: ignore[arg-type]
-        stored = journal.entries("bedrock")
-        assert verify(stored, journal.head("bedrock") if stored else None) is None
+        self._journal += journal.entries("bedrock", after=len(self._journal))
+        assert verify(self._journal, journal.head("bedrock") if self._journal else None) is None
         return [
             entry
-            for entry, _ in stored
+            for entry, _ in self._journal
             if kind in (None, entry.kind) and execution in (None, entry.execution)
         ]
 
@@ -307,10 +309,15 @@ def environment() -> Iterator[Environment]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def link_as_left(environment: Environment) -> Link:
+    """The link as the test before left it."""
+    return Link(environment)
+
+
 @pytest.fixture
-def link(environment: Environment) -> Iterator[Link]:
+def link(link_as_left: Link) -> Iterator[Link]:
     """The link, healthy and on tunnel-1."""
-    found = Link(environment)
-    found.reset()
-    yield found
-    assert not environment.failures
+    link_as_left.reset()
+    yield link_as_left
+    assert not link_as_left.environment.failures
