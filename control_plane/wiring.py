@@ -12,11 +12,14 @@ from datetime import UTC, datetime
 
 from control_plane.adapters.alarms import Alarms
 from control_plane.adapters.aws import AwsSession
-from control_plane.adapters.dynamodb import EvidenceStore, Journal, LeaseStore, LinkState
 from control_plane.adapters.ec2 import Routes
 from control_plane.adapters.events import EventBus
+from control_plane.adapters.evidence import EvidenceStore
 from control_plane.adapters.first_times import FirstTimes
 from control_plane.adapters.generations import Generations
+from control_plane.adapters.journal import Journal
+from control_plane.adapters.lease import LeaseStore
+from control_plane.adapters.link_state import LinkState
 from control_plane.adapters.notify import Notifier
 from control_plane.adapters.probe import Prober
 from control_plane.adapters.proxy import ProxyCaller

@@ -8,7 +8,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from control_plane.adapters.aws import AwsSession, calling, error_code
-from control_plane.adapters.items import item, values
+from control_plane.adapters.items import from_item, to_item
 from control_plane.domain.caller_keys import CallerKey
 
 
@@ -36,7 +36,7 @@ class CallerKeyTable:
                 TableName=self._table, ConsistentRead=True
             )
             for page in pages:
-                found += [_key(values(stored)) for stored in page["Items"]]
+                found += [_key(from_item(stored)) for stored in page["Items"]]
         return sorted(found, key=lambda key: (key.created_at, key.key_id))
 
     def revoke(self, key_digest: str, now: datetime) -> bool:
@@ -60,7 +60,7 @@ class CallerKeyTable:
 
 
 def _item(key: CallerKey) -> dict[str, Any]:
-    return item(
+    return to_item(
         {
             "keyDigest": key.key_digest,
             "keyId": key.key_id,

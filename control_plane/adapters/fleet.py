@@ -14,8 +14,8 @@ from itertools import islice
 from typing import Any
 
 from control_plane.adapters.aws import AwsSession, calling
-from control_plane.adapters.dynamodb import SKEW_ALLOWANCE_MS
-from control_plane.adapters.items import item, link_key, values
+from control_plane.adapters.items import from_item, link_key, to_item
+from control_plane.adapters.lease import SKEW_ALLOWANCE_MS
 from control_plane.adapters.snapshot import pages
 from control_plane.domain.documents import Document, parse_json
 from control_plane.domain.history import LinkHistory
@@ -116,7 +116,7 @@ class Fleet:
         """Store when each link was glanced at and why it needs a run, for whoever asks for its status."""
         for table in sorted({one.state_table for one in seen}):
             puts = [
-                {"PutRequest": {"Item": item(_glanced(one.link_id, reasons, now))}}
+                {"PutRequest": {"Item": to_item(_glanced(one.link_id, reasons, now))}}
                 for one, reasons in seen.items()
                 if one.state_table == table
             ]
@@ -131,12 +131,12 @@ class Fleet:
         found: dict[tuple[str, str], dict[str, Any]] = {}
         client = self._session.client("dynamodb")
         for batch in _batches(keys, _ITEMS_A_CALL):
-            asked = {table: {"Keys": [item(key) for key in batch], "ConsistentRead": True}}
+            asked = {table: {"Keys": [to_item(key) for key in batch], "ConsistentRead": True}}
             for _ in range(_ROUNDS_FOR_UNPROCESSED):
                 with calling("dynamodb:BatchGetItem"):
                     answer = client.batch_get_item(RequestItems=asked)
                 for raw in answer["Responses"].get(table, ()):
-                    row = values(raw)
+                    row = from_item(raw)
                     found[row["pk"], row["sk"]] = row
                 asked = answer.get("UnprocessedKeys") or {}
                 if not asked:

@@ -11,12 +11,12 @@ _serialize = TypeSerializer().serialize
 _deserialize = TypeDeserializer().deserialize
 
 
-def item(plain: Mapping[str, Any]) -> dict[str, Any]:
+def to_item(plain: Mapping[str, Any]) -> dict[str, Any]:
     """As DynamoDB wants it; what is None is left out."""
     return {key: _serialize(value) for key, value in plain.items() if value is not None}
 
 
-def values(stored: Mapping[str, Any]) -> dict[str, Any]:
+def from_item(stored: Mapping[str, Any]) -> dict[str, Any]:
     """As plain values; numbers come as Decimal."""
     return {key: _deserialize(value) for key, value in stored.items()}
 

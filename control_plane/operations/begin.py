@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from control_plane.adapters.dynamodb import Lease
+from control_plane.adapters.lease import Lease
 from control_plane.domain.journal import EntryKind
 from control_plane.domain.policy import Policy
 from control_plane.domain.signals import (

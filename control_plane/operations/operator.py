@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
-from control_plane.adapters.dynamodb import Lease
+from control_plane.adapters.lease import Lease
 from control_plane.domain.journal import EntryKind
 from control_plane.domain.plan import Plan
 from control_plane.errors import LeaseTaken, TwinspanError

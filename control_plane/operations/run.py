@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import AwareDatetime
 
-from control_plane.adapters.dynamodb import Lease
+from control_plane.adapters.lease import Lease
 from control_plane.domain.documents import Document
 from control_plane.domain.journal import EntryKind
 from control_plane.domain.signals import Intent, Signal, SignalKind

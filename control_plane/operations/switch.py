@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from control_plane.adapters.dynamodb import Lease
+from control_plane.adapters.lease import Lease
 from control_plane.domain.changes import Change
 from control_plane.domain.decide import DecisionKind
 from control_plane.domain.history import Switch

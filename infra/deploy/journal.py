@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from control_plane.adapters.dynamodb import Journal
+from control_plane.adapters.journal import Journal
 from control_plane.domain.journal import EntryKind
 from infra.deploy.progress import DeploymentError
 from infra.deploy.record import Record

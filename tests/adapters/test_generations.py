@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 
 from control_plane.adapters.alarms import Alarms
 from control_plane.adapters.aws import AwsSession
-from control_plane.adapters.dynamodb import Journal, LeaseStore
 from control_plane.adapters.generations import Generations
+from control_plane.adapters.journal import Journal
+from control_plane.adapters.lease import LeaseStore
 from control_plane.domain.journal import EntryKind
 from tests.adapters.conftest import TABLE
 

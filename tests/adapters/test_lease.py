@@ -2,7 +2,7 @@
 
 import pytest
 
-from control_plane.adapters.dynamodb import LeaseStore
+from control_plane.adapters.lease import LeaseStore
 from control_plane.errors import LeaseLost
 from tests.adapters.conftest import TABLE
 from tests.builders import NOON, later

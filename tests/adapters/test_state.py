@@ -3,7 +3,10 @@
 import boto3
 import pytest
 
-from control_plane.adapters.dynamodb import EvidenceStore, Journal, LeaseStore, LinkState
+from control_plane.adapters.evidence import EvidenceStore
+from control_plane.adapters.journal import Journal
+from control_plane.adapters.lease import LeaseStore
+from control_plane.adapters.link_state import LinkState
 from control_plane.domain.decide import DecisionKind
 from control_plane.domain.history import LinkHistory, PathHistory
 from control_plane.domain.journal import EntryKind, verify

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from control_plane.adapters.dynamodb import Journal
+from control_plane.adapters.journal import Journal
 from control_plane.domain.journal import verify
 from infra.deploy import (
     DeploymentError,

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
-from control_plane.adapters.dynamodb import SKEW_ALLOWANCE_MS, Lease
+from control_plane.adapters.lease import SKEW_ALLOWANCE_MS, Lease
 from control_plane.adapters.proxy import ProxyAnswer
 from control_plane.domain.changes import Change
 from control_plane.domain.history import LinkHistory

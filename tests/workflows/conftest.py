@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
-from control_plane.adapters.dynamodb import SKEW_ALLOWANCE_MS, Journal, LeaseStore, LinkState
+from control_plane.adapters.journal import Journal
+from control_plane.adapters.lease import SKEW_ALLOWANCE_MS, LeaseStore
+from control_plane.adapters.link_state import LinkState
 from control_plane.domain.history import LinkHistory
 from control_plane.domain.journal import Entry, verify
 from control_plane.operations.operator import resolve

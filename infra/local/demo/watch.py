@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from control_plane.adapters.dynamodb import Journal
+from control_plane.adapters.journal import Journal
 from control_plane.domain.journal import Entry
 from control_plane.settings import parameter_name
 from infra.local.environment import Environment
