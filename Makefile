@@ -7,11 +7,12 @@ LAB ?= if-possible
 VENVS := .venv
 DEMO := $(VENVS)/demo
 DEV := $(VENVS)/development
+MUTATION := $(VENVS)/mutation
 TEMPLATE_LINT := $(VENVS)/template-lint
 PIP_FLAGS := --quiet --disable-pip-version-check --require-hashes --only-binary :all:
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test prove browser lab lab-report check templates format bench lock clean
+.PHONY: help demo up test prove mutants browser lab lab-report check templates format bench lock clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -27,6 +28,9 @@ test: $(DEV)/ready ## the whole test suite
 
 prove: $(DEV)/ready templates ## the long proofs: every step x every failure
 	@$(DEV)/bin/python -m pytest -m proof -n 2 --dist load
+
+mutants: $(MUTATION)/ready ## does a test notice each mutant of what decides? (about an hour; docs/design/0006)
+	@rm -rf mutants && $(MUTATION)/bin/mutmut run --max-children 2; $(MUTATION)/bin/mutmut results
 
 browser: $(DEV)/ready ## the console in a headless Chromium (Debian's chromium; BROWSER=required fails without)
 	@TWINSPAN_REQUIRE_BROWSER=$(BROWSER) timeout --kill-after 30 600 $(DEV)/bin/python -m pytest -m browser -n0 tests/console
@@ -58,7 +62,8 @@ bench: $(DEV)/ready ## speed, as ratios within one run
 
 lock: $(DEV)/ready ## pin the requirements anew
 	@$(PYTHON) -m venv $(VENVS)/lock && $(VENVS)/lock/bin/pip install --quiet uv
-	@set -e; for pair in embedded-cloud:"--extra embedded-cloud" development:"--extra embedded-cloud --extra dev"; do \
+	@set -e; for pair in embedded-cloud:"--extra embedded-cloud" development:"--extra embedded-cloud --extra dev" \
+	  mutation:"--extra embedded-cloud --extra dev --extra mutation"; do \
 	  $(VENVS)/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade \
 	    --no-emit-index-url --no-annotate --no-header pyproject.toml $${pair#*:} -o requirements/$${pair%%:*}.txt; done
 	@$(VENVS)/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade \
@@ -69,6 +74,7 @@ clean: ## remove environments and build output
 
 $(DEMO)/ready: requirements/embedded-cloud.txt
 $(DEV)/ready: requirements/development.txt
+$(MUTATION)/ready: requirements/mutation.txt
 $(TEMPLATE_LINT)/ready: requirements/template-lint.txt
 
 $(VENVS)/%/ready:
