@@ -27,7 +27,7 @@ test: $(DEV)/ready ## the whole test suite
 	@$(DEV)/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 prove: $(DEV)/ready templates ## the long proofs: every step x every failure
-	@$(DEV)/bin/python -m pytest -m proof -n 2 --dist load
+	@timeout --kill-after 30 2700 $(DEV)/bin/python -m pytest -m proof -n 3 --dist load --durations 25
 
 mutants: $(MUTATION)/ready ## does a test notice each mutant of what decides? (about an hour; docs/design/0006)
 	@rm -rf mutants && $(MUTATION)/bin/mutmut run --max-children 2; $(MUTATION)/bin/mutmut results

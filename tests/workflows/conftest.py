@@ -26,7 +26,7 @@ POLICY = {
     "hold_down_seconds": 0,
     "failback": {"automation": "manual", "stable_seconds": 0},
     "hysteresis": {"healthy_observations_to_recover": 1},
-    "probe": {"attempts": 2, "required": 1, "timeout_seconds": 0.4},
+    "probe": {"attempts": 2, "required": 1, "timeout_seconds": 1.0},
     "maximum_switches_per_hour": 60,
     "lease_seconds": 30,
     "latency": {"warning_ms": 1000, "critical_ms": 2000},
