@@ -51,7 +51,7 @@ check: $(DEV)/ready ## lint, types, import contracts
 templates: $(DEV)/ready $(TEMPLATE_LINT)/ready ## checkov over the templates, parliament over the policies that they render
 	@$(TEMPLATE_LINT)/bin/checkov -d infra/templates --config-file infra/linting/checkov.yaml
 	@rm -rf .build/policies && $(DEV)/bin/python -m infra.permissions .build/policies
-	@$(TEMPLATE_LINT)/bin/python infra/linting/policies.py .build/policies
+	@$(TEMPLATE_LINT)/bin/python -W ignore infra/linting/policies.py .build/policies
 
 format: $(DEV)/ready ## put the code in order
 	@$(DEV)/bin/ruff check --fix .
