@@ -59,11 +59,11 @@ class Package:
     maximum_bytes: int = 50 * _MIB
 
 
-PROXY = Package("proxy", ("proxy",), ("httptools", "pydantic"), maximum_bytes=6 * _MIB)
+PROXY = Package("proxy", ("proxy",), ("httptools", "msgspec"), maximum_bytes=6 * _MIB)
 CONTROL_PLANE = Package(
     "control-plane",
     ("control_plane", "state_machine", "proxy/__init__.py", "proxy/routing_config.py"),
-    ("aws-lambda-powertools", "networkx", "pydantic", "pydantic-settings"),
+    ("aws-lambda-powertools", "msgspec", "networkx", "pydantic", "pydantic-settings"),
     # An operator's business, with a terminal's and a web server's dependencies.
     leaves_out=("control_plane/cli", "control_plane/console"),
     maximum_bytes=12 * _MIB,

@@ -8,24 +8,18 @@ refused whole, with the field and the reason; values are never echoed.
 from __future__ import annotations
 
 import ipaddress
+import re
+from datetime import datetime
 from functools import cached_property
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import (
-    AwareDatetime,
-    BaseModel,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+import msgspec
+from msgspec import Meta, Struct
 
 MAXIMUM_BYTES = 4096
 
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,39}$")]
+Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,39}$")]
 RoutingMethod = Literal["vpn", "internet"]
 
 
@@ -33,47 +27,27 @@ class InvalidRoutingConfig(ValueError):
     """The document cannot be used; the message is `field: reason`."""
 
 
-class PathConfig(BaseModel):
+class PathConfig(Struct, frozen=True, forbid_unknown_fields=True, dict=True):
     """One way to reach the service. A peer address outside `peer_networks` is not on this path."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Name
     routing_method: RoutingMethod
     endpoint_url: str
-    peer_networks: tuple[str, ...] = Field(min_length=1)
+    peer_networks: Annotated[tuple[str, ...], Meta(min_length=1)]
     state: Literal["enabled", "excluded"] = "enabled"
     excluded_reason: str | None = None
 
-    @field_validator("endpoint_url")
-    @classmethod
-    def _endpoint(cls, value: str) -> str:
-        if any(character <= " " or character > "~" for character in value):
-            raise ValueError("must be printable ASCII without spaces")
-        try:
-            parts = urlsplit(value)
-            port = parts.port
-        except ValueError:
-            raise ValueError("must be a URL with a valid port") from None
-        if port == 0:
-            raise ValueError("must be a URL with a valid port")
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("must be an http or https URL with a host")
-        if "@" in parts.netloc:
-            raise ValueError("must not carry credentials")
-        if parts.path not in ("", "/") or "?" in value or "#" in value:
-            raise ValueError("must have no path, query or fragment")
-        return value.removesuffix("/")
-
-    @field_validator("peer_networks")
-    @classmethod
-    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for position, item in enumerate(value):
+    def __post_init__(self) -> None:
+        if wrong := _wrong_with_endpoint(self.endpoint_url):
+            raise ValueError(f"endpoint_url: {wrong}")
+        for position, item in enumerate(self.peer_networks):
             try:
                 ipaddress.ip_network(item)
             except ValueError:
-                raise ValueError(f"item {position} is not a CIDR without host bits") from None
-        return value
+                raise ValueError(
+                    f"peer_networks: item {position} is not a CIDR without host bits"
+                ) from None
+        msgspec.structs.force_setattr(self, "endpoint_url", self.endpoint_url.removesuffix("/"))
 
     @cached_property
     def networks(self) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
@@ -86,23 +60,20 @@ class PathConfig(BaseModel):
         return any(address in network for network in self.networks)
 
 
-class RoutingConfig(BaseModel):
-    """One published generation."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class RoutingConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """One published generation. `of` and `from_json` check every field; the constructor checks the joint rules."""
 
     schema_version: Literal[1]
     link_id: Name
-    generation: int = Field(ge=1, strict=True)
+    generation: Annotated[int, Meta(ge=1)]
     active_path: Name
-    paths: tuple[PathConfig, ...] = Field(min_length=1)
+    paths: Annotated[tuple[PathConfig, ...], Meta(min_length=1)]
     data_classes: dict[Name, tuple[RoutingMethod, ...]]
-    published_at: AwareDatetime
+    published_at: Annotated[datetime, Meta(tz=True)]
     published_by: str
     reason: str = ""
 
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
+    def __post_init__(self) -> None:
         names = [path.name for path in self.paths]
         if len(set(names)) != len(names):
             raise ValueError("paths: a name is used twice")
@@ -111,11 +82,22 @@ class RoutingConfig(BaseModel):
             raise ValueError("active_path: must name an enabled path")
         if "default" not in self.data_classes:
             raise ValueError('data_classes: the class "default" is required')
-        return self
 
     def path(self, name: str) -> PathConfig | None:
         """The path of this name, if there is one."""
         return next((path for path in self.paths if path.name == name), None)
+
+    @classmethod
+    def of(cls, document: dict[str, Any]) -> Self:
+        """Check a document that was just made.
+
+        Raises:
+            InvalidRoutingConfig: `field: reason` of the first problem.
+        """
+        try:
+            return msgspec.convert(document, cls)
+        except msgspec.ValidationError as error:
+            raise InvalidRoutingConfig(_problem(error)) from None
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -124,18 +106,60 @@ class RoutingConfig(BaseModel):
         Raises:
             InvalidRoutingConfig: `field: reason` of the first problem.
         """
-        if len(text.encode(errors="replace")) > MAXIMUM_BYTES:
+        encoded = text.encode(errors="replace")
+        if len(encoded) > MAXIMUM_BYTES:
             raise InvalidRoutingConfig(f"document: larger than {MAXIMUM_BYTES} bytes")
         try:
-            return cls.model_validate_json(text)
-        except ValidationError as error:
-            problem = error.errors(include_url=False, include_input=False)[0]
-            reason = problem["msg"].removeprefix("Value error, ")
-            if problem["type"] == "value_error" and not problem["loc"]:
-                raise InvalidRoutingConfig(reason) from None  # a joint rule names its field itself
-            field = ".".join(str(part) for part in problem["loc"]) or "document"
-            raise InvalidRoutingConfig(f"{field}: {reason}") from None
+            return msgspec.json.decode(encoded, type=cls)
+        except msgspec.ValidationError as error:
+            raise InvalidRoutingConfig(_problem(error)) from None
+        except msgspec.DecodeError as error:
+            raise InvalidRoutingConfig(f"document: {error}") from None
 
     def to_json(self) -> str:
         """The canonical compact document, keys in the order of the model."""
-        return self.model_dump_json(exclude_none=True)
+        document = msgspec.to_builtins(self)
+        for path in document["paths"]:
+            if path["excluded_reason"] is None:
+                del path["excluded_reason"]
+        return msgspec.json.encode(document).decode()
+
+
+def _wrong_with_endpoint(url: str) -> str | None:
+    if any(character <= " " or character > "~" for character in url):
+        return "must be printable ASCII without spaces"
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return "must be a URL with a valid port"
+    if port == 0:
+        return "must be a URL with a valid port"
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        return "must be an http or https URL with a host"
+    if "@" in parts.netloc:
+        return "must not carry credentials"
+    if parts.path not in ("", "/") or "?" in url or "#" in url:
+        return "must have no path, query or fragment"
+    return None
+
+
+def _problem(error: msgspec.ValidationError) -> str:
+    """What msgspec says, as `field: reason`, without the value that it may repeat.
+
+    Its texts end in the place, such as "… - at `$.paths[0].name`"; the rules of our own begin with a field.
+    """
+    said, _, place = str(error).partition(" - at ")
+    field = ".".join(
+        name or item.replace("...", "*")
+        for name, item in re.findall(r"\.(\w+)|\[([\d.]+)\]", place)
+    )
+    prefix = f"{field}." if field else ""
+    if named := re.fullmatch(r"Object (missing required|contains unknown) field `(.+)`", said):
+        is_missing = named[1] == "missing required"
+        return f"{prefix}{named[2]}: {'is required' if is_missing else 'is not known'}"
+    if isinstance(error.__cause__, ValueError):
+        return f"{prefix}{said}"
+    if said.startswith("Invalid enum value"):
+        said = "is none of the allowed values"
+    return f"{field or 'document'}: {said}"

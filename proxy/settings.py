@@ -8,29 +8,28 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from collections.abc import Mapping
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
-from pydantic.types import StringConstraints
+import msgspec
+from msgspec import Meta, Struct
 
 from proxy.errors import InvalidSettings
 
 PREFIX = "TWINSPAN_"
 
 CommaList = tuple[str, ...]
-Seconds = Annotated[float, Field(gt=0)]
+Seconds = Annotated[float, Meta(gt=0)]
 
 
-class Settings(BaseModel):
+class Settings(Struct, frozen=True, kw_only=True):
     """One proxy process's surroundings."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    link_id: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,39}$")]
-    allowed_hosts: CommaList = Field(min_length=1)
+    link_id: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,39}$")]
+    allowed_hosts: Annotated[CommaList, Meta(min_length=1)]
     """Exact hosts, or `*.suffix`, that an endpoint may have."""
-    allowed_networks: CommaList = Field(min_length=1)
+    allowed_networks: Annotated[CommaList, Meta(min_length=1)]
     """CIDRs in which a connection's peer must lie, whatever the routing config says."""
 
     routing_config_parameter: str = ""
@@ -48,7 +47,7 @@ class Settings(BaseModel):
 
     request_deadline_seconds: Seconds = 900.0
     """Longest time for a whole request; the Lambda edge takes the least of this, its own and 28 s."""
-    connect_timeout_seconds: Annotated[float, Field(gt=0, le=0.5)] = 0.5
+    connect_timeout_seconds: Annotated[float, Meta(gt=0, le=0.5)] = 0.5
     tls_timeout_seconds: Seconds = 1.0
     silence_seconds: Seconds = 1.0
     """After this long without a byte of an answer, the path is probed on a fresh connection."""
@@ -58,8 +57,8 @@ class Settings(BaseModel):
     """A pooled connection unused for longer is closed rather than used."""
     resend: bool = True
     """Whether a call that was written and never answered may go to the next path."""
-    resend_budget_ratio: Annotated[float, Field(ge=0, le=1)] = 0.2
-    resend_budget_burst: Annotated[int, Field(ge=0)] = 500
+    resend_budget_ratio: Annotated[float, Meta(ge=0, le=1)] = 0.2
+    resend_budget_burst: Annotated[int, Meta(ge=0)] = 500
 
     ejection_seconds: Seconds = 2.0
     ejection_maximum_seconds: Seconds = 60.0
@@ -70,9 +69,9 @@ class Settings(BaseModel):
     """Certificate authorities for the upstream; the system's unless set."""
     allowed_models: CommaList = ()
     """Model ids that may be called, exact or `prefix*`; empty lets all through."""
-    body_limit_bytes: Annotated[int, Field(gt=0)] = 25 * 1024 * 1024
+    body_limit_bytes: Annotated[int, Meta(gt=0)] = 25 * 1024 * 1024
 
-    body_memory_bytes: Annotated[int, Field(gt=0)] = 256 * 1024 * 1024
+    body_memory_bytes: Annotated[int, Meta(gt=0)] = 256 * 1024 * 1024
     """Large bodies that the server holds at once; one more is told 503 and to come again."""
 
     allow_anonymous: bool = False
@@ -83,31 +82,17 @@ class Settings(BaseModel):
     metrics_interval_seconds: Seconds = 60.0
     """How often the server prints its metrics in CloudWatch's embedded format."""
 
-    @field_validator(
-        "allowed_hosts", "allowed_networks", "allowed_models", "bearer_key_sha256", mode="before"
-    )
-    @classmethod
-    def _split(cls, value: object) -> object:
-        if isinstance(value, str):
-            return tuple(item.strip().lower() for item in value.split(",") if item.strip())
-        return value
-
-    @field_validator("allowed_networks")
-    @classmethod
-    def _networks(cls, value: CommaList) -> CommaList:
-        for item in value:
+    def __post_init__(self) -> None:
+        for item in self.allowed_networks:
             try:
                 ipaddress.ip_network(item)
             except ValueError:
-                raise ValueError(f"{item!r} is not a CIDR without host bits") from None
-        return value
-
-    @field_validator("bearer_key_sha256")
-    @classmethod
-    def _digests(cls, value: CommaList) -> CommaList:
-        if any(len(item) != 64 or set(item) - set("0123456789abcdef") for item in value):
-            raise ValueError("each must be 64 hexadecimal digits")
-        return value
+                raise ValueError(
+                    f"allowed_networks: {item!r} is not a CIDR without host bits"
+                ) from None
+        for item in self.bearer_key_sha256:
+            if len(item) != 64 or set(item) - set("0123456789abcdef"):
+                raise ValueError("bearer_key_sha256: each must be 64 hexadecimal digits")
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Self:
@@ -117,22 +102,37 @@ class Settings(BaseModel):
             InvalidSettings: naming the first variable that is missing or malformed.
         """
         source = os.environ if environment is None else environment
-        found = {
+        found: dict[str, object] = {
             name: source[PREFIX + name.upper()]
-            for name in cls.model_fields
+            for name in cls.__struct_fields__
             if PREFIX + name.upper() in source
         }
-        try:
-            settings = cls.model_validate(found)
-        except ValidationError as error:
-            problem = error.errors(include_url=False, include_input=False)[0]
-            name = PREFIX + str(problem["loc"][0]).upper()
-            reason = problem["msg"].removeprefix("Value error, ")
-            raise InvalidSettings(f"{name}: {reason}") from None
-        link = settings.link_id
+        for name in _LISTS & found.keys():
+            found[name] = [
+                part.strip().lower() for part in str(found[name]).split(",") if part.strip()
+            ]
+        link = found.get("link_id")
         defaults = {
             "routing_config_parameter": f"/twinspan/{link}/routing-config",
             "credentials_secret_id": f"twinspan/{link}/commercial",
         }
-        missing = {name: value for name, value in defaults.items() if not getattr(settings, name)}
-        return settings.model_copy(update=missing)
+        found |= {name: value for name, value in defaults.items() if not found.get(name)}
+        try:
+            return msgspec.convert(found, cls, strict=False)
+        except msgspec.ValidationError as error:
+            raise InvalidSettings(_problem(error)) from None
+
+
+_LISTS = {"allowed_hosts", "allowed_networks", "allowed_models", "bearer_key_sha256"}
+
+
+def _problem(error: msgspec.ValidationError) -> str:
+    """`VARIABLE: reason`, of what msgspec says or a rule of ours said."""
+    said, _, place = str(error).partition(" - at `$.")
+    if missing := re.fullmatch("Object missing required field `(.+)`", said):
+        return f"{PREFIX}{missing[1].upper()}: is required"
+    if isinstance(error.__cause__, ValueError):
+        name, _, said = said.partition(": ")
+    else:
+        name = re.split(r"\W", place)[0]
+    return f"{PREFIX}{name.upper()}: {said}"

@@ -19,7 +19,7 @@ from control_plane.domain.topology import Topology
 from control_plane.errors import InvalidPublishedConfig, StaleGeneration, UnknownGeneration
 from control_plane.operations.run import Run
 from control_plane.wiring import Control
-from proxy.routing_config import PathConfig, RoutingConfig
+from proxy.routing_config import RoutingConfig
 
 # The deployment publishes this one, before there is a journal or a claim.
 FIRST_GENERATION = 1
@@ -132,28 +132,30 @@ def routing_config(
         if path.name == active_path:
             excluded = None
         paths.append(
-            PathConfig(
-                name=path.name,
-                routing_method=path.routing_method.value,
-                endpoint_url=path.endpoint_url,
-                peer_networks=path.peer_networks,
-                state="excluded" if excluded else "enabled",
-                excluded_reason=excluded,
-            )
+            {
+                "name": path.name,
+                "routing_method": path.routing_method.value,
+                "endpoint_url": path.endpoint_url,
+                "peer_networks": path.peer_networks,
+                "state": "excluded" if excluded else "enabled",
+                "excluded_reason": excluded,
+            }
         )
-    return RoutingConfig(
-        schema_version=1,
-        link_id=topology.link_id,
-        generation=generation,
-        active_path=active_path,
-        paths=tuple(paths),
-        data_classes={
-            name: tuple(method.value for method in methods)
-            for name, methods in policy.data_classes.items()
-        },
-        published_at=now,
-        published_by=published_by,
-        reason=reason,
+    return RoutingConfig.of(
+        {
+            "schema_version": 1,
+            "link_id": topology.link_id,
+            "generation": generation,
+            "active_path": active_path,
+            "paths": paths,
+            "data_classes": {
+                name: [method.value for method in methods]
+                for name, methods in policy.data_classes.items()
+            },
+            "published_at": now,
+            "published_by": published_by,
+            "reason": reason,
+        }
     )
 
 

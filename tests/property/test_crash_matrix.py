@@ -14,6 +14,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from control_plane.domain.journal import EntryKind, verify
 from control_plane.domain.policy import Policy
@@ -197,8 +198,8 @@ def stale_generation(stage: Stage) -> None:
     """Somebody else published, at the same path."""
     config = stage.world.config
     assert config is not None
-    stage.world.config = config.model_copy(
-        update={"generation": config.generation + 1, "published_by": "somebody else"}
+    stage.world.config = replace(
+        config, generation=config.generation + 1, published_by="somebody else"
     )
 
 

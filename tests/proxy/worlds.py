@@ -383,7 +383,16 @@ def settings(**changes: Any) -> Settings:
         "routing_config_parameter": "/twinspan/bedrock/routing-config",
         "credentials_secret_id": "twinspan/bedrock/commercial",
     }
-    return Settings.model_validate(fields | changes)
+    return Settings.from_environment(
+        {
+            f"TWINSPAN_{name.upper()}": _as_variable(value)
+            for name, value in (fields | changes).items()
+        }
+    )
+
+
+def _as_variable(value: Any) -> str:
+    return ",".join(value) if isinstance(value, (tuple, list)) else str(value)
 
 
 # Short timers for tests of silence; what they assert is the order of events, not how long they took.

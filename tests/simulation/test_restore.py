@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from control_plane.domain.journal import EntryKind
 from control_plane.domain.policy import Policy
@@ -72,7 +73,7 @@ def test_a_newer_generation_of_a_stranger_is_outdone(play: Play) -> None:
     """Proxies may have adopted it, so the restored one is above it."""
     assert play.world.config is not None
     foreign = {"generation": 70, "active_path": "tunnel-1", "published_by": "a stranger"}
-    play.world.config = play.world.config.model_copy(update=foreign)
+    play.world.config = replace(play.world.config, **foreign)
     play.ask("restore")
     assert published(play) == (71, "tunnel-2")
 

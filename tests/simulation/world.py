@@ -126,7 +126,7 @@ class World:
         for path in self.topology.paths:
             for one in path.required_routes:
                 self.routes[one.table_id, one.destination] = one.target
-        self.config = RoutingConfig.model_validate(
+        self.config = RoutingConfig.of(
             {
                 "schema_version": 1, "link_id": LINK, "generation": 1, "active_path": "tunnel-1",
                 "paths": [

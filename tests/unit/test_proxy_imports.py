@@ -17,6 +17,7 @@ HEAVY = (
     "infra",
     "moto",
     "networkx",
+    "pydantic",
     "pydantic_settings",
     "requests",
     "starlette",
@@ -42,7 +43,7 @@ def test_the_cold_start_draws_in_nothing_heavy(module: str) -> None:
 
 
 def test_the_contract_alone_is_light() -> None:
-    """The routing config's module needs pydantic and the standard library, nothing of AWS."""
+    """The routing config's module needs msgspec and the standard library, nothing of AWS."""
     assert imported("proxy.routing_config") & {"boto3", "botocore", "httptools"} == set()
 
 
