@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from control_plane.adapters.items import link_key, to_item
 from control_plane.adapters.journal import Journal
 from control_plane.adapters.lease import SKEW_ALLOWANCE_MS, LeaseStore
 from control_plane.adapters.link_state import LinkState
@@ -49,7 +50,6 @@ REPORT = {
 }
 EXECUTION_LIMIT_SECONDS = 60
 POLL_SECONDS = 0.1  # each look is two requests' worth of this process's time, which the steps need
-LONGEST_LEASE_SECONDS = 40
 
 
 @dataclass(frozen=True)
@@ -274,9 +274,14 @@ class Link:
         """What time and an operator do after a failure: a dead run's lease runs out, a kept one is resolved."""
         held = self.leases.current("bedrock")
         if "kept_because" not in held and "holder" in held:
-            runs_out = int(held["expires_ms"]) + SKEW_ALLOWANCE_MS
-            assert runs_out / 1000 - time.time() < LONGEST_LEASE_SECONDS
-            time.sleep(max(0.0, runs_out / 1000 - time.time() + 0.01))
+            long_ago = time.time_ns() // 1_000_000 - SKEW_ALLOWANCE_MS - 1
+            self.client("dynamodb").update_item(
+                TableName="twinspan-state",
+                Key=to_item(link_key("bedrock", "LEASE")),
+                UpdateExpression="SET expires_ms = :long_ago",
+                ConditionExpression="holder = :dead",
+                ExpressionAttributeValues=to_item({":long_ago": long_ago, ":dead": held["holder"]}),
+            )
         self.resolve()
 
     def resolve(self) -> bool:
