@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 from infra.local.console import LocalConsole
 from infra.local.demo.scenarios import POLICY
@@ -38,7 +39,13 @@ new MutationObserver(() => {
 
 @pytest.fixture(scope="module")
 def cloud() -> Iterator[Environment]:
-    with Environment(policy=POLICY | {"failback": {"automation": "manual"}}) as running:
+    patient = {
+        "attempts": 3,
+        "required": 2,
+        "timeout_seconds": 2.0,
+    }  # a browser is a heavy neighbour
+    policy = POLICY | {"failback": {"automation": "manual"}, "probe": patient}
+    with Environment(policy=policy) as running:
         yield running
 
 
@@ -142,7 +149,10 @@ def test_an_outage_is_on_the_page_within_two_readings(page: Page, cloud: Environ
     page.locator('.card[data-path="tunnel-2"] .tunnel[data-up="no"]').first.wait_for()
     active(page, "tunnel-1")
     page.locator('.card[data-path="tunnel-2"][data-health="FAILED"]').wait_for()
-    page.locator('[data-region="timeline"] [data-word="switched"] >> nth=1').wait_for()
+    try:
+        page.locator('[data-region="timeline"] [data-word="switched"] >> nth=1').wait_for()
+    except PlaywrightTimeout:
+        pytest.fail("the timeline says: " + page.locator('[data-region="timeline"]').inner_text())
     seen = page.evaluate("window.seen")
     changed = datetime.fromisoformat(seen["down"]["changed"])
     shown_by = seen["down"]["shown"] / 1000
