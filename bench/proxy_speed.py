@@ -358,9 +358,7 @@ def _print_streams(upstream_port: int, floor_port: int, ours: Running) -> None:
 
 COLD = {
     "proxy": (
-        "from proxy.lambda_handler import handler;"
-        "from proxy.aws import AwsClients; clients = AwsClients();"
-        "[clients.client(name) for name in ('ssm', 'secretsmanager')]"
+        "from proxy.lambda_handler import handler;from proxy.aws_json import AwsCalls; AwsCalls()"
     ),
     "boto3": (
         "import boto3; boto3.client('bedrock-runtime', region_name='us-gov-west-1',"

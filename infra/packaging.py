@@ -59,7 +59,7 @@ class Package:
     maximum_bytes: int = 50 * _MIB
 
 
-PROXY = Package("proxy", ("proxy",), ("httptools", "msgspec"), maximum_bytes=6 * _MIB)
+PROXY = Package("proxy", ("proxy",), ("httptools", "msgspec", "urllib3"), maximum_bytes=6 * _MIB)
 CONTROL_PLANE = Package(
     "control-plane",
     ("control_plane", "state_machine", "proxy/__init__.py", "proxy/routing_config.py"),

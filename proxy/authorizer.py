@@ -14,7 +14,8 @@ import os
 import time
 from typing import Any
 
-from proxy.aws import AwsClients, KeyTable
+from proxy.aws import KeyTable
+from proxy.aws_json import AwsCalls
 from proxy.caller_keys import Grant, InvalidKeyItem, KeyGetter, digest_of, grant_from_item
 from proxy.errors import InvalidSettings
 
@@ -81,5 +82,5 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
         table = os.environ.get(TABLE_VARIABLE, "")
         if not table:
             raise InvalidSettings(f"{TABLE_VARIABLE}: is missing")
-        _keys = KeyTable(AwsClients(), table)
+        _keys = KeyTable(AwsCalls(), table)
     return authorize(event, _keys, time.time())

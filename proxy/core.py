@@ -20,7 +20,8 @@ from pathlib import Path
 
 from proxy.api import Api
 from proxy.audit import AuditLog, RowWriter
-from proxy.aws import AuditTable, AwsClients, EventBus, KeyTable, NoTable, Secrets, SsmParameters
+from proxy.aws import AuditTable, EventBus, KeyTable, NoTable, Secrets, SsmParameters
+from proxy.aws_json import AwsCalls
 from proxy.caller_keys import CallerKeys, KeyGetter
 from proxy.carrier import Carrier, RetryBudget
 from proxy.circuit_breaker import BreakerPolicy
@@ -50,12 +51,12 @@ class Outside:
     @classmethod
     def aws(cls, settings: Settings) -> Outside:
         """The real one."""
-        clients = AwsClients()
+        calls = AwsCalls()
         rows: RowWriter = NoTable()
         if settings.audit_table:
-            rows = AuditTable(clients, settings.audit_table)
-        keys = KeyTable(clients, settings.keys_table) if settings.keys_table else None
-        return cls(SsmParameters(clients), Secrets(clients), EventBus(clients), rows, keys)
+            rows = AuditTable(calls, settings.audit_table)
+        keys = KeyTable(calls, settings.keys_table) if settings.keys_table else None
+        return cls(SsmParameters(calls), Secrets(calls), EventBus(calls), rows, keys)
 
 
 class Core:

@@ -1,4 +1,4 @@
-"""Signature Version 4 for one fixed kind of request: a POST with a body, no query, to Bedrock's runtime.
+"""Signature Version 4 for one fixed kind of request: a POST with a body, no query, to Bedrock's runtime or another service.
 
 Gives the same signature as botocore's signer for the same request (tested), at a fraction of its cost: the
 day's key is derived once, and the canonical path is prepared by the caller. It signs nothing else, so it
@@ -34,6 +34,7 @@ class Signer:
         "_scope",
         "_second",
         "_secret",
+        "_service",
         "_stamp",
         "_token",
     )
@@ -44,7 +45,10 @@ class Signer:
         secret_access_key: str,
         region: str,
         session_token: str | None = None,
+        *,
+        service: str = SERVICE,
     ) -> None:
+        self._service = service
         self._access_key_id = access_key_id
         self._secret = secret_access_key
         self._region = region
@@ -98,10 +102,10 @@ class Signer:
 
     def _derive(self, day: str) -> None:
         key = f"AWS4{self._secret}".encode()
-        for part in (day, self._region, SERVICE, "aws4_request"):
+        for part in (day, self._region, self._service, "aws4_request"):
             key = hmac.digest(key, part.encode(), "sha256")
         self._key, self._day = key, day
-        self._scope = f"{day}/{self._region}/{SERVICE}/aws4_request"
+        self._scope = f"{day}/{self._region}/{self._service}/aws4_request"
 
 
 class Bearer:

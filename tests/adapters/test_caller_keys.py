@@ -8,12 +8,14 @@ from typing import Any
 
 import boto3
 import pytest
-from moto import mock_aws
+from moto.dynamodb.models import dynamodb_backends
+from moto.server import ThreadedMotoServer
 from typer.testing import CliRunner
 
 from control_plane.cli.app import app
 from proxy.authorizer import Unauthorized, authorize
-from proxy.aws import AwsClients, KeyTable
+from proxy.aws import KeyTable
+from proxy.aws_json import AwsCalls
 from proxy.caller_keys import OUTAGE_SECONDS, CallerKeys, InvalidKeyItem, grant_from_item
 from proxy.messages import Refused
 from tests.unit.test_proxy_config_source import Clock
@@ -28,14 +30,19 @@ def keys(monkeypatch: pytest.MonkeyPatch) -> Iterator[KeyTable]:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-gov-west-1")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-    with mock_aws():
-        boto3.client("dynamodb").create_table(
-            TableName=TABLE,
-            AttributeDefinitions=[{"AttributeName": "keyDigest", "AttributeType": "S"}],
-            KeySchema=[{"AttributeName": "keyDigest", "KeyType": "HASH"}],
-            BillingMode="PAY_PER_REQUEST",
-        )
-        yield KeyTable(AwsClients(), TABLE)
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    boto3.client("dynamodb").create_table(
+        TableName=TABLE,
+        AttributeDefinitions=[{"AttributeName": "keyDigest", "AttributeType": "S"}],
+        KeySchema=[{"AttributeName": "keyDigest", "KeyType": "HASH"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    yield KeyTable(AwsCalls(), TABLE)
+    server.stop()
+    dynamodb_backends.reset()
 
 
 def twinspan(*arguments: str, code: int = 0) -> str:

@@ -12,6 +12,8 @@ HEAVY = (
     "aiohttp",
     "aws_lambda_powertools",
     "aws_xray_sdk",
+    "boto3",
+    "botocore",
     "control_plane",
     "fastapi",
     "infra",
@@ -45,8 +47,3 @@ def test_the_cold_start_draws_in_nothing_heavy(module: str) -> None:
 def test_the_contract_alone_is_light() -> None:
     """The routing config's module needs msgspec and the standard library, nothing of AWS."""
     assert imported("proxy.routing_config") & {"boto3", "botocore", "httptools"} == set()
-
-
-def test_boto3_waits_until_it_is_needed() -> None:
-    """Importing the edge does not import boto3; the first AWS client does."""
-    assert "boto3" not in imported("proxy.lambda_handler")
