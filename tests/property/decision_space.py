@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import count as count_up
 from itertools import islice, product
 
 from control_plane.domain.decide import SWITCHES, Decision, DecisionKind, Situation, judge
@@ -298,9 +299,12 @@ def cases(
     places: tuple[tuple[str | None, Published | None], ...],
     intents: tuple[Intent | None, ...],
     link: Topology = LINK,
+    *,
+    every_nth: int = 1,
     **more: object,
 ) -> Iterator[Case]:
-    """The product of all verdicts on the first two paths with everything else."""
+    """The product of all verdicts on the first two paths with everything else, or every n-th of its cases."""
+    numbers = count_up()
     first_verdicts = [verdict for verdict, _ in classes().values()]
     # Maintenance of the standby is a mirror image: only returns, to the first path, mind it.
     second_verdicts = [
@@ -314,6 +318,8 @@ def cases(
             for rule in policies:
                 for active, published in places:
                     for asked in intents:
+                        if next(numbers) % every_nth:
+                            continue
                         situation = Situation(
                             link,
                             rule.policy,
