@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from control_plane.domain.journal import GENESIS, Entry, EntryKind, verify
+from control_plane.domain.journal import GENESIS, Break, Entry, EntryKind, verify
 from tests.builders import later
 
 
@@ -55,3 +55,24 @@ def test_a_chain_cut_at_its_end_is_found_against_the_head():
     """Removing the newest entries shows against the stored head."""
     entries = chain(5)
     assert verify(entries[:3], (5, entries[-1][1])) is not None
+
+
+def test_a_break_says_where_and_what():
+    """What an auditor reads of each way to tamper with a journal."""
+    entries = chain(5)
+    edited = replace(entries[2][0], data={"n": 99})
+    broken = [
+        (entries[:2] + entries[3:], None),
+        ([*entries[:2], (edited, entries[2][1]), *entries[3:]], None),
+        ([*entries[:2], (edited, edited.hash), *entries[3:]], None),
+        (entries[:3], (5, entries[-1][1])),
+        ([], (2, "a hash")),
+    ]
+    found = [verify(*each) for each in broken]
+    assert found == [
+        Break(3, "missing: the next entry is 4"),
+        Break(3, "was edited: its content does not have its hash"),
+        Break(4, "does not follow the entry before it"),
+        Break(4, "the head says 5 entries were written"),
+        Break(1, "the head says 2 entries were written"),
+    ]

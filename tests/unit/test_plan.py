@@ -1,6 +1,12 @@
 """Plans: the difference between what is required and what is there, and its exact inverse."""
 
+import json
+from dataclasses import fields, replace
+
+import pytest
+
 from control_plane.domain.decide import Decision, DecisionKind
+from control_plane.domain.drill import DrillMove
 from control_plane.domain.plan import Plan, make_plan
 from control_plane.domain.policy import Policy
 from tests.builders import required_route, route, seen, topology
@@ -49,3 +55,61 @@ def test_a_plan_survives_its_serialisation_with_the_same_id():
     again = Plan.from_dict(plan.to_dict())
     assert again == plan
     assert again.plan_id == plan.plan_id
+
+
+@pytest.mark.parametrize("move", [None, *DrillMove])
+def test_what_a_plan_means_for_a_drill_is_stored_with_it(move):
+    """A run that settles another's plan knows whether it began or ended practice."""
+    decision = replace(FAILOVER, drill=move)
+    plan = make_plan(topology(), Policy(), decision, seen("tunnel-2"), "tunnel-1", 7)
+    assert plan.drill is move
+    stored = plan.to_dict()
+    assert stored.get("drill") == (None if move is None else str(move))
+    assert ("drill" in stored) is (move is not None)
+    assert Plan.from_dict(stored) == plan
+
+
+@pytest.mark.parametrize("drill", [None, *DrillMove])
+def test_a_decision_survives_its_serialisation(drill):
+    """What the journal holds is what was decided, down to the last word."""
+    decision = Decision(
+        DecisionKind.FAILOVER,
+        ("tunnel-1 is FAILED",),
+        "tunnel-2",
+        passed_over={"tunnel-3": "quarantined"},
+        touches_nothing=True,
+        needs_approval=True,
+        overridden=True,
+        inputs={"mode": "observe"},
+        would_change=("a passing probe",),
+        warnings=("nothing is touched",),
+        overrode=("hold-down",),
+        drill=drill,
+        drill_seconds=600.0,
+    )
+    stored = json.loads(json.dumps(decision.to_dict()))
+    assert set(stored) == {field.name for field in fields(Decision)}
+    assert Decision.from_dict(stored) == decision
+
+
+def test_a_decision_stored_without_its_account_still_reads():
+    """Journals of the first versions held less."""
+    least = (
+        "kind",
+        "path",
+        "reasons",
+        "passed_over",
+        "touches_nothing",
+        "needs_approval",
+        "overridden",
+    )
+    stored = {name: FAILOVER.to_dict()[name] for name in least}
+    assert Decision.from_dict(stored) == FAILOVER
+
+
+def test_a_decision_is_one_line_for_people():
+    """Where to, and every reason."""
+    repair = Decision(DecisionKind.REPAIR, ("one", "two"), "tunnel-1")
+    assert repair.describe() == "Repair of tunnel-1: one; two"
+    assert FAILOVER.describe() == "Failover to tunnel-2: test"
+    assert Decision(DecisionKind.NO_CHANGE, ("well",)).describe() == "NoChange: well"
