@@ -1,10 +1,12 @@
 """The memory of a link: runs of looks, damping, alerts, drills."""
 
+import json
+
 import pytest
 
 from control_plane.domain.drill import DrillOutcome
 from control_plane.domain.health import assess
-from control_plane.domain.history import Drill, LinkHistory, PathHistory, Switch
+from control_plane.domain.history import Drill, LinkHistory, PathHistory, StandingQuarantine, Switch
 from control_plane.domain.observation import BreakerState, ProxyReport
 from control_plane.domain.policy import FlapDamping, Policy
 from tests.builders import NOON, later, probe, seen
@@ -134,3 +136,52 @@ class TestDrill:
         assert history.drill is None
         assert history.drills.last == record
         assert history.drills.passed_at is None
+
+
+class TestWhatStands:
+    """Quarantines, drills and switches, as the link remembers them."""
+
+    def test_a_quarantine_keeps_its_first_reason_until_it_is_resolved(self):
+        """Each path says why and since when; resolving lifts all of them."""
+        history = LinkHistory().quarantine(["tunnel-1"], "a route stuck", NOON)
+        history = history.quarantine(["tunnel-1", "tunnel-2"], "another", later(5))
+        assert history.quarantines == {
+            "tunnel-1": StandingQuarantine(reason="a route stuck", since=NOON),
+            "tunnel-2": StandingQuarantine(reason="another", since=later(5)),
+        }
+        assert history.resolved().quarantines == {}
+
+    def test_trouble_disturbs_a_drill_that_is_going_on_and_nothing_else(self):
+        """What came, and when, is why the drill ends."""
+        drill = Drill(home="tunnel-1", away="tunnel-2", until=later(600))
+        idle, practising = LinkHistory(), LinkHistory().in_drill(drill)
+        assert practising.drill == drill
+        assert idle.after_trouble("an alarm", later(5)) == idle
+        assert practising.after_trouble(None, later(5)) == practising
+        disturbed = practising.after_trouble("an alarm", later(5)).drill
+        assert disturbed == drill.disturbed("an alarm", later(5))
+        assert disturbed.disturbed_by == "an alarm"
+
+    def test_a_switch_is_remembered_by_the_generation_that_it_published(self):
+        """Whoever settles a dead run's plan must not count its switch twice."""
+        made = Switch(
+            at=NOON, from_path="tunnel-1", to_path="tunnel-2", kind="Failover", generation=7
+        )
+        history = LinkHistory(switches=(made,))
+        assert history.remembers(7)
+        assert not history.remembers(8)
+        assert not LinkHistory().remembers(7)
+
+    def test_setbacks_and_successes_are_each_paths_own(self):
+        """One path's failure is not held against another."""
+        history = LinkHistory().after_setback("tunnel-1", NOON).after_setback("tunnel-2", later(1))
+        assert history.path("tunnel-1").set_back_at == NOON
+        forgiven = history.after_success("tunnel-1")
+        assert forgiven.path("tunnel-1").set_back_at is None
+        assert forgiven.path("tunnel-2").set_back_at == later(1)
+
+    def test_a_memory_survives_its_serialisation(self):
+        """As JSON values, and back."""
+        history = LinkHistory().after_setback("tunnel-1", NOON).quarantine(["tunnel-2"], "x", NOON)
+        stored = json.loads(json.dumps(history.to_dict()))
+        assert LinkHistory.model_validate(stored) == history
