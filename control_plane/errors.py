@@ -173,6 +173,20 @@ class StaleGeneration(PermanentError):
         self.link_id, self.expected, self.found = link_id, expected, found
 
 
+class StalePolicy(PermanentError):
+    """The policy was changed by somebody else meanwhile."""
+
+    def __init__(
+        self, link_id: str, expected: int, found: int, *, overwritten: bool = False
+    ) -> None:
+        what = (
+            f"version {found - 1} was stored in the same moment and now lies beneath"
+            if overwritten
+            else f"somebody stored version {found} meanwhile, and nothing was changed"
+        )
+        super().__init__(f"{link_id}: the policy was read as parameter version {expected}; {what}")
+
+
 class RouteChanged(PermanentError):
     """A route is not what the plan recorded as its `before`."""
 

@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 from control_plane.adapters.aws import AwsSession, calling, error_code
 from control_plane.domain.policy import Policy
 from control_plane.domain.topology import Topology
-from control_plane.errors import InvalidPublishedConfig, StaleGeneration, UnknownLink
+from control_plane.errors import InvalidPublishedConfig, StaleGeneration, StalePolicy, UnknownLink
 from control_plane.settings import parameter_name
 from proxy.routing_config import InvalidRoutingConfig, RoutingConfig
 
@@ -47,6 +47,34 @@ class LinkDocuments:
         policy = Policy.absent() if text is None else Policy.from_json(text)
         policy.check_against(topology)
         return policy
+
+    def policy_as_stored(self, link_id: str, topology: Topology) -> tuple[Policy, int]:
+        """The policy with its parameter's version in SSM, 0 where none is stored.
+
+        Raises:
+            InvalidPolicy: as `policy`.
+        """
+        text, version = self._get_versioned(link_id, "policy")
+        policy = Policy.absent() if text is None else Policy.from_json(text)
+        policy.check_against(topology)
+        return policy, version
+
+    def store_policy(self, link_id: str, text: str, expected_version: int) -> None:
+        """Write a policy over the parameter's version `expected_version`.
+
+        Raises:
+            StalePolicy: the parameter has another version. SSM cannot write conditionally: a writer in the
+                very moment between is noticed afterwards, and named.
+        """
+        _, found = self._get_versioned(link_id, "policy")
+        if found != expected_version:
+            raise StalePolicy(link_id, expected_version, found)
+        with calling("ssm:PutParameter"):
+            written = self._ssm.put_parameter(
+                Name=parameter_name(link_id, "policy"), Value=text, Type="String", Overwrite=True
+            )["Version"]
+        if written != expected_version + 1:
+            raise StalePolicy(link_id, expected_version, int(written), overwritten=True)
 
     def routing_config(self, link_id: str) -> RoutingConfig | None:
         """What is published; None before the first publication.
@@ -94,11 +122,14 @@ class LinkDocuments:
             )
 
     def _get(self, link_id: str, document: str) -> str | None:
+        return self._get_versioned(link_id, document)[0]
+
+    def _get_versioned(self, link_id: str, document: str) -> tuple[str | None, int]:
         with calling("ssm:GetParameter"):
             try:
                 answer = self._ssm.get_parameter(Name=parameter_name(link_id, document))
             except ClientError as error:
                 if error_code(error) == "ParameterNotFound":
-                    return None
+                    return None, 0
                 raise
-        return str(answer["Parameter"]["Value"])
+        return str(answer["Parameter"]["Value"]), int(answer["Parameter"]["Version"])

@@ -11,11 +11,13 @@ from control_plane.cli import (
     act,
     console,
     explain,
+    hold_commands,
+    journal_commands,
     key_commands,
-    look,
     policy_commands,
     route_commands,
     simulate,
+    status,
 )
 
 app = typer.Typer(
@@ -25,7 +27,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for command in (
-    look.status,
+    status.status,
+    status.history,
     explain.explain,
     act.failover,
     act.failback,
@@ -36,6 +39,9 @@ for command in (
     act.approve,
     act.reject,
     act.resolve,
+    hold_commands.pause,
+    hold_commands.resume,
+    hold_commands.quarantine,
     route_commands.trace,
     route_commands.validate,
     route_commands.snapshot,
@@ -43,7 +49,7 @@ for command in (
     console.console,
 ):
     app.command()(command)
-app.add_typer(look.journal_app, name="journal")
+app.add_typer(journal_commands.journal_app, name="journal")
 app.add_typer(key_commands.key_app, name="key")
 app.add_typer(policy_commands.policy_app, name="policy")
 

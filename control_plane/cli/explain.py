@@ -6,8 +6,7 @@ says what was known then. A routine look that found nothing to do leaves no entr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -21,7 +20,7 @@ from control_plane.cli.context import (
     out,
     print_json,
 )
-from control_plane.domain.journal import Entry, EntryKind
+from control_plane.overview.telling import tell
 
 
 def explain(
@@ -51,148 +50,3 @@ def explain(
         return
     for line in tell(entries):
         out.print(line, markup=False)
-
-
-def tell(entries: Sequence[Entry]) -> list[str]:
-    """The story of one execution: its entries, oldest first, as lines for people."""
-    lines: list[str] = []
-    for entry in entries:
-        first, *rest = _TELLERS.get(entry.kind, _plainly)(entry.data)
-        lines.append(f"{entry.at:%H:%M:%S}  {first}")
-        lines += [f"          {line}" for line in rest]
-    return lines
-
-
-def _signal(data: dict[str, Any]) -> list[str]:
-    return [f"Started because: {data.get('about', 'unknown')}."]
-
-
-def _rejected(data: dict[str, Any]) -> list[str]:
-    return [f"The input could not be used: {data.get('error')}: {data.get('cause')}"]
-
-
-def _decided(data: dict[str, Any]) -> list[str]:
-    kind, path = data["kind"], data.get("path")
-    did = _WORDS.get(kind, str(kind)).format(path=path or "the active path")
-    lines = [f"Decided to {did}{_AS_DRILL.get(data.get('drill') or '', '')}."]
-    lines += [f"Because {reason}." for reason in data["reasons"]]
-    lines += [f"Not {name}: {why}." for name, why in data.get("passed_over", {}).items()]
-    if data.get("overridden"):
-        passed = data.get("overrode") or ["nothing stood in the way"]
-        lines.append(f"An operator's override was in force, passing: {'; '.join(passed)}.")
-    if data.get("needs_approval"):
-        lines.append("The policy wants a person's approval first.")
-    if data.get("touches_nothing"):
-        lines.append("Nothing was to be touched.")
-    lines += [f"Warning: {warning}." for warning in data.get("warnings", ())]
-    inputs = data.get("inputs") or {f"path {n}": v for n, v in data.get("health", {}).items()}
-    if inputs:
-        lines.append("It had seen:")
-        lines += [f"  {name}: {value}" for name, value in inputs.items()]
-    if data.get("would_change"):
-        lines.append("It would have decided otherwise with:")
-        lines += [f"  {change}" for change in data["would_change"]]
-    return lines
-
-
-def _planned(data: dict[str, Any]) -> list[str]:
-    effects = data.get("effects") or ["no changes"]
-    return ["Planned, and the route model agreed:", *(f"  {effect}" for effect in effects)]
-
-
-def _refused(data: dict[str, Any]) -> list[str]:
-    violations = data.get("violations") or ["no reason was given"]
-    return ["Planned, and the route model refused:", *(f"  {line}" for line in violations)]
-
-
-def _probed(data: dict[str, Any]) -> list[str]:
-    answered, attempts = data.get("answered", 0), data.get("attempts", 0)
-    passed = answered >= data.get("required", 1)
-    verdict = "it answers" if passed else "it does not answer well enough"
-    return [f"Probed {data.get('path')}: {answered} of {attempts} calls answered, so {verdict}."]
-
-
-def _applied(data: dict[str, Any]) -> list[str]:
-    before, after = data.get("before") or "none", data.get("after") or "none"
-    where = f"{data.get('side')} {data.get('table_id')} {data.get('destination')}"
-    return [f"Changed a route: {where}: {before} → {after}."]
-
-
-def _published(data: dict[str, Any]) -> list[str]:
-    return [f"Published generation {data.get('generation')}: {data.get('active_path')} is active."]
-
-
-def _verified(data: dict[str, Any]) -> list[str]:
-    return [f"Verified: {data.get('seen')}."]
-
-
-def _rolled_back(data: dict[str, Any]) -> list[str]:
-    if "cause" not in data:
-        return _applied(data)
-    routes = data.get("routes_put_back", 0)
-    return [f"Rolled back, {routes} routes put back, because {data['cause']}."]
-
-
-def _approval(data: dict[str, Any]) -> list[str]:
-    return [
-        f"Asked for approval of: {data.get('decision')}. No answer by {data.get('expires_at')} means no."
-    ]
-
-
-def _outcome(data: dict[str, Any]) -> list[str]:
-    lines = [f"Ended: {data.get('outcome')}."]
-    if "error" in data:
-        lines.append(f"Error: {data['error']}")
-    return lines
-
-
-def _drill(data: dict[str, Any]) -> list[str]:
-    return [
-        f"The drill on {data.get('away')} {_ENDED.get(str(data.get('outcome')), 'ended')}: {data.get('why')}."
-    ]
-
-
-def _needs_operator(data: dict[str, Any]) -> list[str]:
-    return [f"Stopped for a person: {data.get('error')}: {data.get('cause')}"]
-
-
-def _plainly(data: dict[str, Any]) -> list[str]:
-    return [str(data.get("seen") or ", ".join(f"{key}={value}" for key, value in data.items()))]
-
-
-def _resolved(data: dict[str, Any]) -> list[str]:
-    return [f"Resolved by {data.get('by')}: {data.get('reason')}."]
-
-
-_AS_DRILL = {
-    "begin": ", as a drill",
-    "return": ", which ends a drill",
-    "abort": ", which breaks a drill off",
-}
-_ENDED = {"passed": "passed", "failed": "failed", "aborted": "was aborted"}
-_WORDS = {
-    "NoChange": "change nothing",
-    "Failover": "move traffic to {path}",
-    "Failback": "return traffic to {path}",
-    "Rollback": "make {path} active again",
-    "Restore": "publish {path} as active anew",
-    "Repair": "repair the routes of {path}",
-    "Escalate": "call a person, and change nothing",
-}
-_TELLERS = {
-    EntryKind.SIGNAL: _signal,
-    EntryKind.REJECTED: _rejected,
-    EntryKind.DECIDED: _decided,
-    EntryKind.PLANNED: _planned,
-    EntryKind.REFUSED: _refused,
-    EntryKind.PROBED: _probed,
-    EntryKind.APPLIED: _applied,
-    EntryKind.PUBLISHED: _published,
-    EntryKind.VERIFIED: _verified,
-    EntryKind.ROLLED_BACK: _rolled_back,
-    EntryKind.APPROVAL: _approval,
-    EntryKind.OUTCOME: _outcome,
-    EntryKind.DRILL: _drill,
-    EntryKind.NEEDS_OPERATOR: _needs_operator,
-    EntryKind.RESOLVED: _resolved,
-}

@@ -8,8 +8,10 @@ from typing import Annotated
 
 import typer
 
+from control_plane.cli.asking import DryRunOption, YesOption
 from control_plane.cli.context import (
     EXIT_BAD_INPUT,
+    EXIT_NOT_DONE,
     JsonOption,
     LinkOption,
     control,
@@ -18,8 +20,10 @@ from control_plane.cli.context import (
     out,
     print_json,
 )
+from control_plane.cli.hold_commands import ReasonOption, change
 from control_plane.domain.decide import Decision
 from control_plane.domain.policy import Policy
+from control_plane.domain.policy_change import differences
 from control_plane.domain.policy_check import advice, check_policy
 from control_plane.domain.topology import Topology
 from control_plane.operations.choose import foresee
@@ -66,6 +70,64 @@ def policy_show(
         return
     for line in describe_policy(policy, topology, decision, now):
         out.print(line, markup=False)
+
+
+@policy_app.command("set")
+def policy_set(
+    file: FileArgument,
+    link: LinkOption = "bedrock",
+    reason: ReasonOption = "",
+    yes: YesOption = False,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Put a policy file in force: checked, shown as a difference, stored under a new version, journaled.
+
+    Examples:
+
+        twinspan policy set policy.json --reason "quicker failback"
+    """
+    with failing_in_words():
+        policy = read_policy(file, control(link).documents.topology(link))
+    change(link, lambda _: policy, reason, yes, dry_run, as_json)
+
+
+@policy_app.command("diff")
+def policy_diff(
+    file: FileArgument, link: LinkOption = "bedrock", as_json: JsonOption = False
+) -> None:
+    """Say in what a policy file differs from the policy in force, and what it would do now; exit 1 if it differs.
+
+    Examples:
+
+        twinspan policy diff policy.json
+    """
+    now = datetime.now(UTC)
+    with failing_in_words():
+        here = control(link)
+        topology = here.documents.topology(link)
+        policy, current = read_policy(file, topology), here.documents.policy(link, topology)
+        found = differences(current, policy)
+        then, today = foresee(here, link, policy, now), foresee(here, link, current, now)
+    if as_json:
+        print_json(
+            {
+                "changes": [
+                    {"field": d.field, "before": d.before, "after": d.after} for d in found
+                ],
+                "now": today.to_dict(),
+                "then": then.to_dict(),
+            }
+        )
+    elif not found:
+        out.print("no difference")
+    else:
+        for difference in found:
+            out.print(difference.describe(), markup=False)
+        out.print(f"now:  {today.describe()}", markup=False)
+        out.print(f"then: {then.describe()}", markup=False)
+    if found:
+        raise typer.Exit(EXIT_NOT_DONE)
 
 
 def describe_policy(

@@ -20,9 +20,9 @@ from starlette.staticfiles import StaticFiles
 from control_plane.console import act
 from control_plane.console.feed import Feed, Page, digest
 from control_plane.console.guard import Guard, Keys, form_is_ours
-from control_plane.console.reading import Reader
 from control_plane.console.view import make
 from control_plane.errors import TwinspanError
+from control_plane.overview.reading import Reader
 from control_plane.wiring import Control
 
 HERE = Path(__file__).parent

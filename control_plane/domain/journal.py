@@ -39,6 +39,7 @@ class EntryKind(StrEnum):
     DRILL = "drill"
     NEEDS_OPERATOR = "needs-operator"
     RESOLVED = "resolved"
+    POLICY = "policy"
 
 
 @dataclass(frozen=True, slots=True)

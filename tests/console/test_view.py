@@ -8,8 +8,6 @@ from typing import Any
 
 from control_plane.adapters.path_metrics import Measured
 from control_plane.console import charts
-from control_plane.console.reading import Reading
-from control_plane.console.verdicts import judge
 from control_plane.console.view import View, make
 from control_plane.domain.health import Health, PathHealth
 from control_plane.domain.history import LinkHistory, PathHistory
@@ -17,6 +15,8 @@ from control_plane.domain.journal import GENESIS, Entry, EntryKind
 from control_plane.domain.observation import ObservedTunnel, TunnelStatus
 from control_plane.domain.policy import Policy
 from control_plane.domain.situation import Published
+from control_plane.overview.reading import Reading
+from control_plane.overview.verdicts import judge
 from tests.builders import NOON, later, seen, topology, tunnels
 
 

@@ -11,12 +11,12 @@ from typer.testing import CliRunner
 from control_plane.cli import app as application
 from control_plane.cli import explain as explaining
 from control_plane.cli import policy_commands
-from control_plane.cli.explain import tell
 from control_plane.domain.decide import Published
 from control_plane.domain.health import assess
 from control_plane.domain.history import LinkHistory
 from control_plane.domain.journal import GENESIS, Entry, EntryKind
 from control_plane.domain.policy import LatencyLimits, Policy
+from control_plane.overview.telling import tell
 from tests.builders import NOON, Link, dead, intent, later, seen, topology
 
 

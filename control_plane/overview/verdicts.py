@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from control_plane.adapters.path_metrics import Measured
-from control_plane.console.reading import Reading
 from control_plane.domain.health import Health, PathHealth, assess, remembered
 from control_plane.domain.observation import CanaryWindow, ObservedPath, TunnelStatus
 from control_plane.domain.situation import Situation
+from control_plane.overview.reading import Reading
 
 _SEVERITY = {Health.UNKNOWN: 0, Health.HEALTHY: 1, Health.DEGRADED: 2, Health.FAILED: 3}
 

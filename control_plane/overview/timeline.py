@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from control_plane.cli.explain import tell
 from control_plane.domain.changes import Change
 from control_plane.domain.journal import Entry, EntryKind
+from control_plane.overview.telling import tell
 
 EXECUTIONS = 25
 _TIME_COLUMN = 10
@@ -70,12 +70,12 @@ class PlanDiff:
     evidence: str | None
 
 
-def items(entries: Iterable[Entry]) -> tuple[Item, ...]:
-    """From the journal, newest entry first; returns the newest execution first."""
+def items(entries: Iterable[Entry], most: int | None = EXECUTIONS) -> tuple[Item, ...]:
+    """From the journal, newest entry first; returns the newest executions first, all if `most` is None."""
     grouped: dict[str, list[Entry]] = {}
     for entry in entries:
         grouped.setdefault(entry.execution, []).append(entry)
-    return tuple(_item(name, found[::-1]) for name, found in list(grouped.items())[:EXECUTIONS])
+    return tuple(_item(name, found[::-1]) for name, found in list(grouped.items())[:most])
 
 
 def newest_plan(entries: Sequence[Entry]) -> PlanDiff | None:
@@ -135,6 +135,8 @@ def _item(execution: str, entries: list[Entry]) -> Item:
         word, tone = _WORDS.get(
             outcomes[-1].data["outcome"], (outcomes[-1].data["outcome"], "plain")
         )
+    elif any(e.kind is EntryKind.POLICY for e in entries):
+        word, tone = "policy", "plain"
     elif not decided:
         word, tone = "noted", "plain"
     told = tuple(_told(entry) for entry in entries)
