@@ -6,7 +6,6 @@ import re
 from datetime import timedelta
 from typing import Annotated
 
-import click
 import typer
 
 from control_plane.cli.context import EXIT_BAD_INPUT, EXIT_NOT_DONE, err
@@ -24,7 +23,7 @@ def ask(yes: bool, question: str = "Go on?") -> None:
         return
     try:
         agreed = typer.confirm(question, err=True)
-    except (click.Abort, EOFError):
+    except typer.Abort:
         err.print("nobody answered, and nothing was changed; --yes goes on without asking")
         raise typer.Exit(EXIT_BAD_INPUT) from None
     if not agreed:
@@ -34,7 +33,7 @@ def ask(yes: bool, question: str = "Go on?") -> None:
 
 def duration(text: str) -> timedelta:
     """`90s`, `30m`, `2h`, `1d`, or several of them together; as Typer's parser of an option."""
-    parts = re.findall(r"(\d+)([smhd])", text)
+    parts = re.findall(r"([0-9]+)([smhd])", text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
         raise typer.BadParameter(f"{text!r} is not a time like 90s, 30m, 2h or 1d")
     lasting = sum((timedelta(**{_UNITS[unit]: int(n)}) for n, unit in parts), timedelta())

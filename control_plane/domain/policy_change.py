@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from control_plane.domain.policy import Mode, Pause, Policy, Quarantine
+from control_plane.domain.policy import Mode, Policy
 from control_plane.errors import InvalidPolicy
 
 
@@ -44,7 +45,7 @@ def next_version(before: Policy, after: Policy) -> Policy:
 def paused(policy: Policy, lasting: timedelta, reason: str, now: datetime) -> Policy:
     """No automatic action until `now + lasting`; a pause that is in force gives way to this one."""
     _stored(policy)
-    return _with(policy, pause=Pause(reason=reason, until=now + lasting))
+    return _with(policy, pause={"reason": reason, "until": (now + lasting).isoformat()})
 
 
 def resumed(policy: Policy) -> Policy:
@@ -64,8 +65,8 @@ def quarantined(
 ) -> Policy:
     """Out of use until `now + lasting`; an earlier quarantine of the path gives way to this one."""
     _stored(policy)
-    laid_on = Quarantine(path=path, reason=reason, until=now + lasting)
-    return _with(policy, quarantine=(*_others(policy, path), laid_on))
+    laid_on = {"path": path, "reason": reason, "until": (now + lasting).isoformat()}
+    return _with(policy, quarantine=[*_others(policy, path), laid_on])
 
 
 def unquarantined(policy: Policy, path: str) -> Policy:
@@ -74,12 +75,17 @@ def unquarantined(policy: Policy, path: str) -> Policy:
     return _with(policy, quarantine=_others(policy, path))
 
 
-def _others(policy: Policy, path: str) -> tuple[Quarantine, ...]:
-    return tuple(one for one in policy.quarantine if one.path != path)
+def _others(policy: Policy, path: str) -> list[dict[str, Any]]:
+    return [one.model_dump(mode="json") for one in policy.quarantine if one.path != path]
 
 
-def _with(policy: Policy, **fields: object) -> Policy:
-    return policy.model_copy(update=fields)
+def _with(policy: Policy, **fields: Any) -> Policy:
+    """The policy with other fields, validated anew.
+
+    Raises:
+        InvalidPolicy: naming the field.
+    """
+    return Policy.from_json(json.dumps(policy.model_dump(mode="json") | fields))
 
 
 def _stored(policy: Policy) -> None:

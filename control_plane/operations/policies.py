@@ -36,8 +36,6 @@ def propose(control: Control, link_id: str, change: Callable[[Policy], Policy]) 
     topology = control.documents.topology(link_id)
     before, document_version = control.documents.policy_as_stored(link_id, topology)
     after = next_version(before, change(before))
-    # Changes are made by copying, which validates nothing.
-    after = Policy.from_json(after.model_dump_json())
     after.check_against(topology)
     return Proposal(link_id, before, after, document_version)
 
