@@ -1,6 +1,7 @@
 """`twinspan`: the same commands against AWS and the embedded cloud, through the usual AWS settings.
 
-Exit codes: 0 done; 1 it ran, and the answer is no; 2 bad input; 3 AWS was busy, try again.
+Exit codes: 0 done; 1 it ran, and the answer is no; 2 bad input, or nobody was there to be asked; 3 AWS was busy,
+try again.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from control_plane.cli import (
 app = typer.Typer(
     name="twinspan",
     help="Keeps cross-partition AI inference on a working network path.",
+    epilog="Exit codes: 0 done; 1 it ran, and the answer is no; 2 bad input, or nobody was there to be asked; 3 AWS was busy, try again.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )

@@ -25,7 +25,12 @@ def console(
         int, typer.Option(min=1, max=3600, help="Length of a period in the charts.")
     ] = 60,
 ) -> None:
-    """Show the link live in a browser: paths, evidence, plans, and what can be done."""
+    """Show the link live in a browser: paths, evidence, plans, and what can be done.
+
+    Examples:
+
+        twinspan console --allow-actions
+    """
     # A web server, which the other commands need not load.
     from control_plane.console.app import Options
     from control_plane.console.serve import serve

@@ -20,7 +20,7 @@ from control_plane.cli.context import (
     out,
     print_json,
 )
-from control_plane.overview.telling import tell
+from control_plane.overview.telling import tell, timings
 
 
 def explain(
@@ -28,7 +28,14 @@ def explain(
     link: LinkOption = "bedrock",
     as_json: JsonOption = False,
 ) -> None:
-    """Say why an execution did what it did, or did nothing, and what would have changed its mind."""
+    """Say why an execution did what it did, or did nothing, and what would have changed its mind.
+
+    Examples:
+
+        twinspan explain
+
+        twinspan explain failover-20260301T120000000000
+    """
     with failing_in_words():
         newest_first = [
             entry for entry, _ in control(link).journal.entries(link, newest_first=True)
@@ -45,8 +52,13 @@ def explain(
             markup=False,
         )
         raise typer.Exit(EXIT_NOT_DONE)
+    took = timings(entries)
     if as_json:
-        print_json([{"at": e.at, "kind": e.kind, "data": e.data} for e in entries])
+        told = [{"at": e.at.isoformat(), "kind": e.kind, "data": e.data} for e in entries]
+        print_json({"execution": name, "entries": told, "seconds_to": took})
         return
     for line in tell(entries):
         out.print(line, markup=False)
+    if len(took) > 1:
+        stages = ", ".join(f"{kind} {seconds:.1f} s" for kind, seconds in took.items())
+        out.print(f"Counted from its first entry: {stages}.", markup=False)

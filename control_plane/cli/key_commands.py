@@ -46,7 +46,12 @@ def key_create(
     table: TableOption = DEFAULT_TABLE,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a key and print it, this once: only its digest is stored."""
+    """Make a key and print it, this once: only its digest is stored.
+
+    Examples:
+
+        twinspan key create team-a --model "anthropic.*" --data-class default
+    """
     now = datetime.now(UTC)
     with failing_in_words():
         record, key = CallerKey.made(
@@ -73,7 +78,12 @@ def key_create(
 
 @key_app.command("list")
 def key_list(table: TableOption = DEFAULT_TABLE, as_json: JsonOption = False) -> None:
-    """List the keys, never the secrets."""
+    """List the keys, never the secrets.
+
+    Examples:
+
+        twinspan key list
+    """
     now = datetime.now(UTC)
     with failing_in_words():
         keys = CallerKeyTable(AwsSession(), table).all()
@@ -93,8 +103,14 @@ def key_list(table: TableOption = DEFAULT_TABLE, as_json: JsonOption = False) ->
 def key_revoke(
     key_id: Annotated[str, typer.Argument(help="As `twinspan key list` shows it.")],
     table: TableOption = DEFAULT_TABLE,
+    as_json: JsonOption = False,
 ) -> None:
-    """Take a key back. Edges that remember it let go of it within their cache's time."""
+    """Take a key back. Edges that remember it let go of it within their cache's time.
+
+    Examples:
+
+        twinspan key revoke 3f2a9c1d
+    """
     with failing_in_words():
         keys = CallerKeyTable(AwsSession(), table)
         found = next((key for key in keys.all() if key.key_id == key_id), None)
@@ -102,7 +118,10 @@ def key_revoke(
             reason = "there is no such key" if found is None else "it was revoked before"
             err.print(f"key {key_id}: {reason}", markup=False)
             raise typer.Exit(EXIT_NOT_DONE)
-    out.print(f"key {key_id} revoked", markup=False)
+    if as_json:
+        print_json({"key_id": key_id, "state": "revoked"})
+    else:
+        out.print(f"key {key_id} revoked", markup=False)
 
 
 def _described(key: CallerKey, now: datetime) -> dict[str, Any]:

@@ -39,10 +39,29 @@ def policy_check(
         Path | None,
         typer.Option("--topology", exists=True, dir_okay=False, help="Check the paths it names."),
     ] = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """Check a policy file: every field that is wrong (exit 2), and what is allowed but unwise."""
+    """Check a policy file: every field that is wrong (exit 2), and what is allowed but unwise.
+
+    Examples:
+
+        twinspan policy check policy.json --topology topology.json
+    """
     with failing_in_words():
         known = Topology.from_json(topology.read_text()) if topology else None
+    if as_json:
+        policy, problems = check_policy(file.read_text(), known)
+        told = advice(policy, known, datetime.now(UTC)) if policy else ()
+        print_json(
+            {
+                "valid": policy is not None,
+                "problems": [problem.describe() for problem in problems],
+                "advice": list(told),
+            }
+        )
+        if policy is None:
+            raise typer.Exit(EXIT_BAD_INPUT)
+        return
     policy = read_policy(file, known)
     out.print(f"{file.name}: a valid policy")
     for line in advice(policy, known, datetime.now(UTC)):
@@ -58,7 +77,14 @@ def policy_show(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say what the policy in force would do now, and why; nothing is touched."""
+    """Say what the policy in force would do now, and why; nothing is touched.
+
+    Examples:
+
+        twinspan policy show
+
+        twinspan policy show --file policy.json
+    """
     now = datetime.now(UTC)
     with failing_in_words():
         here = control(link)

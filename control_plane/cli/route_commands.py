@@ -75,7 +75,12 @@ def trace(
         ),
     ] = None,
 ) -> None:
-    """Where does a packet go, and does the reply come back?"""
+    """Where does a packet go, and does the reply come back?
+
+    Examples:
+
+        twinspan trace --snapshot network.json --from subnet-0a1b --to 172.16.1.10 --port 443
+    """
     try:
         network = Network.build(load_snapshot(snapshot))
         if queries is not None:
@@ -107,7 +112,12 @@ def validate(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Answer in JSON.")] = False,
 ) -> None:
-    """What would a plan change? Without a plan: what is wrong already?"""
+    """What would a plan change? Without a plan: what is wrong already?
+
+    Examples:
+
+        twinspan validate --snapshot network.json --plan plan.json
+    """
     try:
         network = Network.build(load_snapshot(snapshot))
         if plan is None:
@@ -142,7 +152,12 @@ def snapshot(
         ),
     ] = None,
 ) -> None:
-    """Describe both partitions as they are now. Reads only."""
+    """Describe both partitions as they are now. Reads only.
+
+    Examples:
+
+        twinspan snapshot --out network
+    """
     # boto3 is slow to import, and only this command calls AWS.
     from control_plane.adapters.snapshot import describe_side
 

@@ -30,6 +30,10 @@ def simulate(
     """Play an outage against policies: what would have happened, and when. Touches nothing.
 
     Without --policy the defaults are played. Traces to start from are in docs/traces.
+
+    Examples:
+
+        twinspan simulate --trace docs/traces/flapping-tunnel.json --policy mine.json --policy yours.json
     """
     with failing_in_words():
         outage = Trace.from_json(trace.read_text())

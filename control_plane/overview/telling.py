@@ -18,6 +18,12 @@ def tell(entries: Sequence[Entry]) -> list[str]:
     return lines
 
 
+def timings(entries: Sequence[Entry]) -> dict[str, float]:
+    """Kind of entry → seconds from the first entry to the last of that kind, in the order they came."""
+    latest = {str(entry.kind): (entry.at - entries[0].at).total_seconds() for entry in entries[1:]}
+    return dict(sorted(latest.items(), key=lambda kind: kind[1]))
+
+
 def _signal(data: dict[str, Any]) -> list[str]:
     return [f"Started because: {data.get('about', 'unknown')}."]
 

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from botocore.exceptions import BotoCoreError
 
-from control_plane.cli.context import EXIT_NOT_DONE, LinkOption, err, out
+from control_plane.cli.context import EXIT_NOT_DONE, JsonOption, LinkOption, err, out, print_json
 from infra import deploy as deployment
 from infra.cli import options
 from infra.deploy import DeploymentError, DeploySettings, OnFailure, Progress
@@ -49,8 +49,16 @@ def deploy(
         OnFailure,
         typer.Option(help="What a trigger undoes: its phase and what needs it, all, or nothing."),
     ] = OnFailure.PHASE,
+    as_json: JsonOption = False,
 ) -> None:
-    """Deploy a link to both partitions, or bring it up to date. Repeating it continues where it stopped."""
+    """Deploy a link to both partitions, or bring it up to date. Repeating it continues where it stopped.
+
+    Examples:
+
+        twinspan deploy --plan
+
+        twinspan deploy --parameter govcloud:VpcCidr=10.20.0.0/16 --policy policy.json
+    """
     given = options.parameters(parameter)
     settings = DeploySettings(
         link_id=link,
@@ -67,16 +75,26 @@ def deploy(
     clients = options.clients(
         govcloud_profile, commercial_profile, govcloud_region, commercial_region
     )
+    report = _show_aside if as_json else _show
     try:
         if plan:
-            for planned in deployment.plan(clients, settings, _show):
-                show_plan(planned)
+            planned = list(deployment.plan(clients, settings, report))
+            if as_json:
+                print_json(
+                    [{"stack": p.stack, "changes": list(map(str, p.changes))} for p in planned]
+                )
+            else:
+                for one in planned:
+                    show_plan(one)
             return
         approve = _approve_all if yes else _ask
-        done = deployment.deploy(clients, settings, _show, approve=approve)
+        done = deployment.deploy(clients, settings, report, approve=approve)
     except (DeploymentError, BotoCoreError) as error:
         raise _failed(error) from None
-    out.print(f"link {done.link_id}: {done.govcloud['ApiUrl']}", markup=False)
+    if as_json:
+        print_json({"link": done.link_id, "govcloud": done.govcloud, "commercial": done.commercial})
+    else:
+        out.print(f"link {done.link_id}: {done.govcloud['ApiUrl']}", markup=False)
 
 
 def destroy(
@@ -89,20 +107,32 @@ def destroy(
     commercial_profile: options.CommercialProfile = "commercial",
     govcloud_region: options.GovCloudRegion = "us-gov-west-1",
     commercial_region: options.CommercialRegion = "us-east-1",
+    as_json: JsonOption = False,
 ) -> None:
-    """Take a link down on both sides. Goes on past what fails; repeating it goes on with that."""
-    if delete_data and not yes:
+    """Take a link down on both sides. Goes on past what fails; repeating it goes on with that.
+
+    Examples:
+
+        twinspan destroy
+
+        twinspan destroy --delete-data --yes
+    """
+    if not yes:
         if not sys.stdin.isatty():
             raise options.refused("nobody is here to be asked: --yes")
-        typer.confirm(f"Delete link {link} with all of its data?", abort=True)
+        fate = "with all of its data" if delete_data else "and keep its data"
+        typer.confirm(f"Take down link {link} {fate}?", abort=True)
     clients = options.clients(
         govcloud_profile, commercial_profile, govcloud_region, commercial_region
     )
     settings = DeploySettings(link_id=link)
+    report = _show_aside if as_json else _show
     try:
-        failures = deployment.destroy(clients, settings, delete_data=delete_data, report=_show)
+        failures = deployment.destroy(clients, settings, delete_data=delete_data, report=report)
     except (DeploymentError, BotoCoreError) as error:
         raise _failed(error) from None
+    if as_json:
+        print_json({"link": link, "failures": list(map(str, failures))})
     for failure in failures:
         err.print(f"error: {failure}", markup=False)
     if failures:
@@ -128,6 +158,11 @@ def _approve_all(plan: Plan) -> bool:
 
 def _show(progress: Progress) -> None:
     out.print(f"{progress.phase:<10} {progress.message}", markup=False)
+
+
+def _show_aside(progress: Progress) -> None:
+    """Beside a JSON answer, which has standard output to itself."""
+    err.print(f"{progress.phase:<10} {progress.message}", markup=False)
 
 
 def _failed(error: Exception) -> typer.Exit:

@@ -29,7 +29,12 @@ def doctor(
     parameter: options.Parameters = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Could this link be deployed from here? Credentials, clock, rights, quotas, networks, services."""
+    """Could this link be deployed from here? Credentials, clock, rights, quotas, networks, services.
+
+    Examples:
+
+        twinspan doctor
+    """
     given = options.parameters(parameter)
     settings = DeploySettings(
         link_id=link,

@@ -16,7 +16,7 @@ from control_plane.domain.health import assess
 from control_plane.domain.history import LinkHistory
 from control_plane.domain.journal import GENESIS, Entry, EntryKind
 from control_plane.domain.policy import LatencyLimits, Policy
-from control_plane.overview.telling import tell
+from control_plane.overview.telling import tell, timings
 from tests.builders import NOON, Link, dead, intent, later, seen, topology
 
 
@@ -51,6 +51,13 @@ class TestTelling:
         assert "mode: automatic" in told
         assert "It would have decided otherwise with:" in told
         assert "a passing probe of tunnel-1" in told
+
+    def test_each_stage_is_timed_from_the_first_entry(self):
+        """A repeated stage counts to its end."""
+        written = [(EntryKind.SIGNAL, {}), (EntryKind.DECIDED, {}), (EntryKind.PROBED, {})]
+        found = timings(entries(*written, (EntryKind.DECIDED, {}), (EntryKind.OUTCOME, {})))
+        assert found == {"probed": 2.0, "decided": 3.0, "outcome": 4.0}
+        assert list(found) == ["probed", "decided", "outcome"]
 
     def test_doing_nothing_is_told_as_fully_as_doing_something(self):
         """Somebody asks why traffic is still on the standby."""
