@@ -156,7 +156,7 @@ class TestExplain:
 
     def test_json_holds_the_entries_themselves(self):
         """For programs, the data and not the prose."""
-        [entry] = json.loads(run("explain", "run-2", "--json").stdout)
+        [entry] = json.loads(run("explain", "run-2", "--json").stdout)["entries"]
         assert (entry["kind"], entry["data"]) == ("outcome", {"outcome": "switched"})
 
 
