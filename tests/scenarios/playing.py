@@ -27,5 +27,5 @@ def held(scenario: str) -> str:
     done = play(scenario)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]
     assert "The promise held." in done.stdout
-    assert "Traceback" not in done.stderr
+    assert "Traceback" not in done.stderr, done.stderr[-6000:]
     return done.stdout

@@ -48,7 +48,7 @@ REPORT = {
         "reason": "no_response",
     },
 }
-EXECUTION_LIMIT_SECONDS = 60
+EXECUTION_LIMIT_SECONDS = 240
 POLL_SECONDS = 0.1  # each look is two requests' worth of this process's time, which the steps need
 
 

@@ -89,8 +89,9 @@ KINDS = [
     FaultKind.KILL_BEFORE,
     FaultKind.KILL_AFTER,
     FaultKind.TIMEOUT_AFTER,
-    FaultKind.KILL_AFTER_CALL,
 ]
+BY_CALL = FaultKind.KILL_AFTER_CALL
+TRIES = 3
 
 
 def function_of(state: str) -> str:
@@ -109,40 +110,50 @@ def fired(link: Link, function: str) -> bool:
     return found
 
 
+def play(link: Link, state: str, fault: Fault) -> bool:
+    """One case: whether its fault was met. Everything that must hold afterwards is asserted."""
+    function = function_of(state)
+    link.reset()
+    before, routes = link.published, link.route_tables()
+    run = SITUATIONS.get(state, USUAL_SITUATION)(link)
+    link.environment.cloud.lambdas.history.clear()
+    link.fail_next(function, fault)
+    run()
+    met = fired(link, function) or fault.kind is FaultKind.THROTTLE
+    link.environment.cloud.lambdas.clear_faults()
+
+    generation, path = link.published
+    last = [e for e in link.entries(EntryKind.PUBLISHED) if e.data["generation"] == generation]
+    assert (generation, path) == before or generation > before[0]
+    assert len(last) <= 1, "a generation is published once"
+    link.settle()
+    link.set_policy()
+    swept = link.run(SWEEP)
+    if swept.status != "SUCCEEDED" or link.route_tables() != routes:
+        # A path whose repair was undone is left first, and repaired then; and a probe may fail of itself.
+        swept = link.run(SWEEP)
+    assert swept.status == "SUCCEEDED", (fault, swept, link.entries(execution=swept.name))
+    assert link.state.open_plan("bedrock") is None
+    assert link.lease_holder is None
+    assert link.route_tables() == routes, "every required route is where it was"
+    assert link.config["active_path"] not in link.environment.faults.in_force(), fault
+    return met
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("state", STATES)
 def test_no_failure_leaves_the_link_half_switched(link, state, kind):
     """Whatever fails wherever, config, routes, plan, lease and journal agree in the end."""
-    function, number = function_of(state), 0
-    while number < MOST_CALLS:
-        number += 1
-        link.reset()
-        before, routes = link.published, link.route_tables()
-        run = SITUATIONS.get(state, USUAL_SITUATION)(link)
-        link.environment.cloud.lambdas.history.clear()
-        by_call = kind is FaultKind.KILL_AFTER_CALL
-        link.fail_next(function, Fault(kind, number if by_call else None))
-        run()
-        met = fired(link, function) or kind is FaultKind.THROTTLE
-        link.environment.cloud.lambdas.clear_faults()
+    # A busy machine can keep a run from getting as far as the fault.
+    assert any(play(link, state, Fault(kind)) for _ in range(TRIES)), "the fault was never met"
 
-        generation, path = link.published
-        last = [e for e in link.entries(EntryKind.PUBLISHED) if e.data["generation"] == generation]
-        assert (generation, path) == before or generation > before[0]
-        assert len(last) <= 1, "a generation is published once"
-        link.settle()
-        link.set_policy()
-        swept = link.run(SWEEP)
-        if swept.status != "SUCCEEDED" or link.route_tables() != routes:
-            # A path whose repair was undone is left first, and repaired then; and a probe may fail of itself.
-            swept = link.run(SWEEP)
-        assert swept.status == "SUCCEEDED", (number, swept, link.entries(execution=swept.name))
-        assert link.state.open_plan("bedrock") is None
-        assert link.lease_holder is None
-        assert link.route_tables() == routes, "every required route is where it was"
-        broken = link.environment.faults.in_force()
-        assert link.config["active_path"] not in broken, (state, kind, number)
-        assert met or number > 1, "the fault was never met"
-        if not (by_call and met):
-            return
-    raise AssertionError(f"{state} makes more than {MOST_CALLS} calls")
+
+@pytest.mark.parametrize("state", STATES)
+def test_a_step_may_die_after_any_of_its_calls(link, state):
+    """The same, with the process gone after the first call that took effect, the second, and so on to the last."""
+    met = 0
+    for number in range(1, MOST_CALLS + 1):
+        if not any(play(link, state, Fault(BY_CALL, number)) for _ in range(1 if met else TRIES)):
+            break
+        met += 1
+    assert 0 < met < MOST_CALLS
