@@ -6,19 +6,23 @@ function, and never the document that travels.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple, get_type_hints
 
-from aws_lambda_powertools import Logger
+from aws_lambda_powertools import Logger, single_metric
+from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import BaseModel
 
 from control_plane.domain.documents import Model, parse
 from control_plane.errors import InvalidStepInput, TwinspanError
+from control_plane.operations.run import Run
 from control_plane.settings import Settings
 from control_plane.wiring import Control
 
+NAMESPACE = "Twinspan"
 Handler = Callable[[dict[str, Any], LambdaContext], dict[str, Any]]
 
 
@@ -41,6 +45,19 @@ def logger() -> Logger:
     return Logger()
 
 
+def measure(run: Run, stage: str, milliseconds: float) -> None:
+    """Print a step's duration in the embedded metric format: `StageDuration` by `LinkId` and `Stage`.
+
+    Only steps of a run are measured: a sweep's would be billed every minute, and Lambda's own metrics have them.
+    """
+    with single_metric(
+        name="StageDuration", unit=MetricUnit.Milliseconds, value=milliseconds, namespace=NAMESPACE
+    ) as metric:
+        metric.add_dimension("LinkId", run.link_id)
+        metric.add_dimension("Stage", stage)
+        metric.add_metadata("execution", run.execution)
+
+
 def step(model: type[Model]) -> Callable[[Callable[[Control, Model], BaseModel]], Handler]:
     """Make a Lambda handler of a function from one contract model to another."""
 
@@ -51,6 +68,8 @@ def step(model: type[Model]) -> Callable[[Callable[[Control, Model], BaseModel]]
             run = getattr(document, "run", None)
             execution = run.execution if run else getattr(document, "execution", None)
             log.append_keys(execution=execution, request_id=context.aws_request_id)
+            stage = function.__module__.rpartition(".")[2]
+            began = time.monotonic()
             try:
                 answer = function(control(), document)
             except TwinspanError as error:
@@ -58,7 +77,10 @@ def step(model: type[Model]) -> Callable[[Callable[[Control, Model], BaseModel]]
                     "step failed", extra={"error": type(error).__name__, "cause": str(error)}
                 )
                 raise
-            log.info("step done", extra={"step": function.__module__.rpartition(".")[2]})
+            finally:
+                if run is not None:
+                    measure(run, stage, (time.monotonic() - began) * 1000)
+            log.info("step done", extra={"step": stage})
             return answer.model_dump(mode="json")
 
         handler.__doc__ = function.__doc__

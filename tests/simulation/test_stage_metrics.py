@@ -1,0 +1,51 @@
+"""What a run tells of its own speed."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from control_plane.domain.policy import Policy
+from tests.simulation.playing import SWEEP, Play
+from tests.simulation.world import LINK, World
+
+
+def measured(output: str) -> list[dict[str, Any]]:
+    """The lines of the embedded metric format in a log."""
+    lines = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
+    return [line for line in lines if "_aws" in line]
+
+
+def test_each_stage_of_a_run_is_measured_and_names_its_execution(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where the time of a switch went can be drawn per stage, and looked up per execution."""
+    play = Play(World(Policy()))
+    play.attach(monkeypatch)
+    states = play.run({"intent": "failover", "to": "tunnel-2", "link_id": LINK})
+    found = measured(capsys.readouterr().out)
+    assert {line["LinkId"] for line in found} == {LINK}
+    assert {line["execution"] for line in found} == {"run-1"}
+    stages = [line["Stage"] for line in found]
+    assert {"observe", "decide", "plan", "probe_target", "publish", "verify"} <= set(stages)
+    assert len(stages) < len(states), "choices and ends take no time of ours"
+    for line in found:
+        [directive] = line["_aws"]["CloudWatchMetrics"]
+        assert directive["Namespace"] == "Twinspan"
+        assert directive["Dimensions"] == [["LinkId", "Stage"]]
+        assert directive["Metrics"] == [{"Name": "StageDuration", "Unit": "Milliseconds"}]
+
+
+def test_a_stage_that_fails_is_measured_as_well(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The slow ones are often those that fail."""
+    play = Play(World(Policy()))
+    play.attach(monkeypatch)
+    play.world.deaf_callers = True
+    play.run({"intent": "failover", "to": "tunnel-2", "link_id": LINK})
+    play.run(SWEEP)
+    stages = [line["Stage"] for line in measured(capsys.readouterr().out)]
+    assert {"verify", "roll_back"} <= set(stages)
