@@ -65,7 +65,12 @@ CONTROL_PLANE = Package(
     ("control_plane", "state_machine", "proxy/__init__.py", "proxy/routing_config.py"),
     ("aws-lambda-powertools", "msgspec", "networkx", "pydantic", "pydantic-settings"),
     # An operator's business, with a terminal's and a web server's dependencies.
-    leaves_out=("control_plane/cli", "control_plane/console", "control_plane/overview"),
+    leaves_out=(
+        "control_plane/cli",
+        "control_plane/console",
+        "control_plane/overview",
+        "control_plane/schemas",
+    ),
     maximum_bytes=12 * _MIB,
 )
 
