@@ -133,10 +133,7 @@ class LeaseStore:
         if self._conditional(lease.link_id, remove, condition, values):
             return True
         current = self.current(lease.link_id)
-        still_ours = (
-            current.get("holder") == lease.holder and int(current.get("token", 0)) == lease.token
-        )
-        return not still_ours
+        return (current.get("holder"), current.get("token")) != (lease.holder, lease.token)
 
     def take_pending(self, lease: Lease) -> str | None:
         """Clear the pending mark, before observing again; returns the trouble that was left with it.

@@ -23,7 +23,7 @@ TABLE = "twinspan-state"
 def session() -> Iterator[AwsSession]:
     """A session of an account that holds an empty state table and an evidence bucket."""
     with mock_aws():
-        _create_table(boto3.client("dynamodb"))
+        create_state_table(boto3.client("dynamodb"))
         boto3.client("s3").create_bucket(
             Bucket="evidence",
             CreateBucketConfiguration={"LocationConstraint": "us-gov-west-1"},
@@ -50,7 +50,7 @@ def cloud() -> Iterator[Control]:
 def control(cloud: Control) -> Iterator[Control]:
     """The link's topology and policy are stored, and nothing else is."""
     table = cloud.session.client("dynamodb")
-    _create_table(table)
+    create_state_table(table)
     store(cloud, "topology", LINKS["bedrock"].model_dump_json())
     store(cloud, "policy", "{}")
     yield cloud
@@ -85,7 +85,8 @@ def routing_config(**fields: Any) -> RoutingConfig:
     return RoutingConfig.from_json(json.dumps(document | fields))
 
 
-def _create_table(dynamodb: Any) -> None:
+def create_state_table(dynamodb: Any) -> None:
+    """The state table, empty."""
     dynamodb.create_table(
         TableName=TABLE,
         KeySchema=[
