@@ -24,8 +24,6 @@ from control_plane.domain.policy import Automation, Policy
 from control_plane.domain.situation import Published, Situation
 from control_plane.domain.topology import Topology
 
-_SUPPOSED_LATENCY_MS = 1.0
-
 
 @dataclass(frozen=True, slots=True)
 class Glance:
@@ -141,7 +139,6 @@ def _supposing_it_answers(glance: Glance, path: ObservedPath) -> PathHealth:
         attempts=1,
         answered=1,
         required=1,
-        median_latency_ms=_SUPPOSED_LATENCY_MS,
         taken_at=glance.now,
     )
     limits = glance.policy

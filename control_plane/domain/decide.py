@@ -96,7 +96,6 @@ def _within_mode(s: Situation, decision: Decision) -> Decision:
             (f"the policy is paused{until}; would have chosen {decision.describe()}",),
             passed_over=decision.passed_over,
             would_change=("the pause's end", "an intent with override"),
-            warnings=decision.warnings,
         )
     warnings, would_change = decision.warnings, decision.would_change
     silent = dry_run or (mode is Mode.OBSERVE and not overridden)
