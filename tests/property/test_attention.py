@@ -1,16 +1,25 @@
 """What a sweep leaves alone would have been left alone by a full look: over every state that it can see."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import product
 
 import pytest
 
 from control_plane.domain.attention import Glance, attention
 from control_plane.domain.decide import Situation, judge
+from control_plane.domain.drill import Drill
 from control_plane.domain.health import Health, PathHealth, assess
 from control_plane.domain.history import LinkHistory, PathHistory, Switch
-from control_plane.domain.observation import ObservedPath, ObservedRoute
-from control_plane.domain.policy import Failback, Mode, Policy
+from control_plane.domain.limits import ErrorLimits, SourceAges
+from control_plane.domain.observation import (
+    BreakerState,
+    CanaryWindow,
+    ObservedPath,
+    ObservedRoute,
+    ProxyReport,
+)
+from control_plane.domain.policy import DrillSchedule, Failback, Mode, Policy
 from control_plane.domain.situation import Published
 from tests.builders import NOON, later, probe, route, seen, topology
 from tests.property.decision_space import (
@@ -157,3 +166,99 @@ def test_what_was_not_described_is_not_taken_for_well(missing):
 def test_a_paused_link_that_is_well_needs_no_run():
     """The mode makes no difference where nothing would be done."""
     assert attention(a_glance(policy=Policy(mode=Mode.PAUSED))) == ()
+
+
+class TestEveryReasonWordForWord:
+    """It is what the sweep's record says of the link."""
+
+    AWAY = Published(SECOND, 7)
+    BY_HAND = Switch(
+        at=later(-1800), from_path=FIRST, to_path=SECOND, kind="Failover", by_hand=True
+    )
+    DRILL = Drill(home=FIRST, away=SECOND, until=later(600))
+
+    @pytest.mark.parametrize(
+        ("differences", "reasons"),
+        [
+            (
+                {"lease_holder": "run-1", "lease_ends_at": NOON, "open_plan": True},
+                ["run-1 held the lease until it ran out", "a plan was begun and not concluded"],
+            ),
+            ({"ringing": ("one", "another")}, ["in alarm: one, another"]),
+            ({"published": None}, ["nothing usable is published"]),
+            (
+                {"history": LinkHistory(drill=DRILL)},
+                ["a drill is over, and what it came to is not recorded"],
+            ),
+            (
+                {"history": LinkHistory(drill=DRILL, switches=(BY_HAND,)), "published": AWAY},
+                ["traffic is on tunnel-2, and may return to tunnel-1"],
+            ),
+            (
+                {"published": AWAY, "history": LinkHistory(switches=(BY_HAND,))},
+                [],
+            ),
+            (
+                {"history": LinkHistory(paths={SECOND: PathHistory(failed_in_a_row=1)})},
+                ["tunnel-2 was failing when it was last looked at"],
+            ),
+            (
+                {"history": LinkHistory(paths={SECOND: PathHistory(erring_since=NOON)})},
+                ["tunnel-2 was slow or losing calls when it was last looked at"],
+            ),
+        ],
+    )
+    def test_what_a_link_went_through(self, differences, reasons):
+        """Its lease, its alarms, its drill, its memory."""
+        assert list(attention(a_glance(**differences))) == reasons
+
+    def test_what_could_not_be_observed(self):
+        """Part by part."""
+        blind = well(FIRST).model_copy(
+            update={"tunnels": None, "endpoint_state": None, "routes": None}
+        )
+        assert list(attention(a_glance(paths=(blind, well(SECOND))))) == [
+            "tunnel-1: its tunnels, its endpoint, its routes could not be observed"
+        ]
+
+
+class TestADrillThatIsDue:
+    """The sweep finds it: nothing else would begin it."""
+
+    POLICY = Policy(drill=DrillSchedule(automation="automatic"))
+    WELL = LinkHistory(
+        paths={name: PathHistory(healthy_since=later(-7200)) for name in (FIRST, SECOND)}
+    )
+
+    def test_needs_a_run(self):
+        """Otherwise the link is well."""
+        due = a_glance(policy=self.POLICY, history=self.WELL)
+        assert list(attention(due)) == ["Failover to tunnel-2: a drill is due: none has passed yet"]
+
+    def test_waits_for_alarms(self):
+        """They are a reason by themselves, and the drill is none."""
+        ringing = a_glance(policy=self.POLICY, history=self.WELL, ringing=("an alarm",))
+        assert list(attention(ringing)) == ["in alarm: an alarm"]
+
+
+class TestOtherWitnesses:
+    """What the canary and the proxies say of a path counts beside what the sweep supposes of it."""
+
+    def test_a_canary_that_loses_calls_is_heard_while_its_window_is_new(self):
+        """By the policy's limits, for the loss and for the age."""
+        lossy = CanaryWindow(begins_at=later(-60), ends_at=NOON, calls=10, lost=3)
+        path = well(FIRST).model_copy(update={"canary": lossy})
+        glance = a_glance(paths=(path, well(SECOND)))
+        heard = attention(glance)
+        assert heard[0] == "tunnel-1 is DEGRADED: 30% of 10 canary calls failed (3 lost)"
+        lenient = Policy(errors=ErrorLimits(recover_ratio=0.4))
+        assert attention(replace(glance, policy=lenient)) == ()
+        assert attention(replace(glance, now=later(181))) == ()
+        patient = Policy(maximum_source_age=SourceAges(canary_seconds=600))
+        assert attention(replace(glance, policy=patient, now=later(181))) == heard
+
+    def test_a_breaker_that_opened_earlier_is_taken_for_overtaken(self):
+        """A call that gets through now is the newer word; that it does is for the canary's alarms to deny."""
+        opened = ProxyReport(state=BreakerState.OPEN, reported_at=later(-30))
+        path = well(FIRST).model_copy(update={"proxy": opened})
+        assert attention(a_glance(paths=(path, well(SECOND)))) == ()

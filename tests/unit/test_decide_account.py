@@ -1,6 +1,9 @@
 """The account that a decision gives of itself."""
 
-from control_plane.domain.decide import Decision, Published
+from dataclasses import replace
+
+from control_plane.domain.decide import Decision, DecisionKind, Published
+from control_plane.domain.health import Health, PathHealth
 from control_plane.domain.history import LinkHistory, PathHistory, Switch
 from control_plane.domain.policy import (
     FlapDamping,
@@ -13,6 +16,7 @@ from tests.builders import (
     dead,
     later,
 )
+from tests.unit.situations import situation
 
 
 class TestAccount:
@@ -68,3 +72,24 @@ class TestAccount:
             "overridden": False,
         }
         assert Decision.from_dict(old).inputs == {}
+
+
+def test_a_decision_in_one_line_names_its_path_only_where_something_is_done_to_it():
+    """To it, of it, or not at all."""
+    reasons = ("one", "another")
+    lines = [Decision(kind, reasons, "tunnel-2").describe() for kind in DecisionKind]
+    assert lines == [
+        "NoChange: one; another",
+        "Failover to tunnel-2: one; another",
+        "Failback to tunnel-2: one; another",
+        "Rollback to tunnel-2: one; another",
+        "Restore to tunnel-2: one; another",
+        "Repair of tunnel-2: one; another",
+        "Escalate: one; another",
+    ]
+
+
+def test_a_path_that_was_not_looked_at_is_unknown():
+    """It is told of by its name."""
+    unseen = replace(situation(), health={}).health_of("tunnel-2")
+    assert unseen == PathHealth("tunnel-2", Health.UNKNOWN, ("not observed",))

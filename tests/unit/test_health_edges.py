@@ -3,7 +3,7 @@
 import pytest
 
 from control_plane.domain.changes import Change
-from control_plane.domain.health import Health, assess, assess_all
+from control_plane.domain.health import Health, PathHealth, assess, assess_all, remembered
 from control_plane.domain.history import LinkHistory
 from control_plane.domain.observation import (
     BreakerState,
@@ -220,3 +220,31 @@ def test_a_plan_names_its_link_its_target_and_every_route():
     assert (change.table_id, change.destination) == (wanted.table_id, wanted.destination)
     assert (change.before, change.after) == ("eni-other", wanted.target)
     assert Plan.from_dict(plan.to_dict()) == plan
+
+
+def test_a_path_whose_only_witness_is_a_closed_breaker_is_degraded():
+    """A real call went through, and nobody else has looked."""
+    closed = ProxyReport(state=BreakerState.CLOSED, reported_at=NOON)
+    verdict = assess(seen("tunnel-1", probe=None, proxy=closed), LatencyLimits())
+    assert verdict.health is Health.DEGRADED
+    assert verdict.reasons == (
+        "a proxy reported its breaker closed at 12:00:00Z, and nothing else used the path",
+    )
+
+
+def test_what_was_not_measured_is_not_slow():
+    """Whatever the limit: answers without a latency say nothing of it."""
+    strict = LatencyLimits(warning_ms=0.5, critical_ms=0.5)
+    answered = probe("tunnel-1", True).model_copy(update={"median_latency_ms": None})
+    verdict = assess(seen("tunnel-1", probe=answered), strict)
+    assert (verdict.health, verdict.sluggish, verdict.too_slow) == (Health.HEALTHY, False, False)
+
+
+def test_an_earlier_verdict_that_is_too_old_says_so_of_its_path():
+    """It is UNKNOWN, and still known by its name."""
+    earlier = {"tunnel-1": (PathHealth("tunnel-1", Health.HEALTHY, ()), NOON)}
+    reason = "last seen HEALTHY 121 s ago, which is too long"
+    assert remembered(earlier, SourceAges(), later(121)) == {
+        "tunnel-1": PathHealth("tunnel-1", Health.UNKNOWN, (reason,))
+    }
+    assert remembered(earlier, SourceAges(), later(120))["tunnel-1"].health is Health.HEALTHY

@@ -1,13 +1,11 @@
 """What else a link remembers: drills and quarantines, setbacks, and where each memory ends."""
 
-import json
-
 from control_plane.domain.drill import Drill
 from control_plane.domain.health import Health, PathHealth
 from control_plane.domain.history import LinkHistory, PathHistory, StandingQuarantine, Switch
 from control_plane.domain.observation import BreakerState, CanaryWindow, ProxyReport
 from control_plane.domain.policy import FlapDamping, Hysteresis, Policy
-from tests.builders import NOON, dead, later, probe, seen
+from tests.builders import NOON, dead, later, seen
 from tests.unit.test_history import LOSSY, POLICY, SLOW, UNSEEN, after, minutes
 
 DRILL = Drill(home="tunnel-1", away="tunnel-2", until=later(600), began_at=NOON)
@@ -37,13 +35,6 @@ class TestQuarantine:
             "quarantined since 2026-03-01 12:00:00Z until an operator resolves it: a test"
         )
 
-    def test_the_first_reason_stays(self):
-        """What began the trouble is what an operator must know; another path is added."""
-        history = LinkHistory().quarantine(("tunnel-1",), "the first", NOON)
-        history = history.quarantine(("tunnel-1", "tunnel-2"), "the second", later(60))
-        reasons = {name: it.reason for name, it in history.quarantines.items()}
-        assert reasons == {"tunnel-1": "the first", "tunnel-2": "the second"}
-
     def test_resolving_lifts_all_and_forgets_nothing_else(self):
         """The operator put the link right; its runs of looks go on."""
         memory = LinkHistory(paths={"tunnel-1": REMEMBERED}, drill=DRILL)
@@ -57,12 +48,6 @@ class TestDrill:
         """It is what makes traffic return unasked."""
         assert LinkHistory().in_drill(DRILL).drill == DRILL
 
-    def test_trouble_disturbs_a_drill(self):
-        """Something real came while practice was going on."""
-        history = LinkHistory(drill=DRILL).after_trouble("an alarm", later(5))
-        assert history.drill is not None
-        assert history.drill.disturbed_by == "an alarm"
-
     def test_trouble_of_which_nobody_knows_the_time_disturbs_a_drill(self):
         """Practice gives way when in doubt."""
         history = LinkHistory(drill=DRILL).after_trouble("an alarm", None)
@@ -74,22 +59,9 @@ class TestDrill:
         memory = LinkHistory(drill=DRILL)
         assert memory.after_trouble("an alarm", later(-1)) == memory
 
-    def test_no_trouble_and_no_drill_leave_the_memory_as_it_is(self):
-        """There is nothing to disturb, or nothing that could."""
-        drilling, idle = LinkHistory(drill=DRILL), LinkHistory(paths={"tunnel-1": REMEMBERED})
-        assert drilling.after_trouble(None, later(5)) == drilling
-        assert idle.after_trouble("an alarm", later(5)) == idle
-        assert idle.after_trouble(None, None) == idle
-
 
 class TestSwitches:
     """An hour of switches, each known by the generation that it published."""
-
-    def test_a_switch_is_known_by_its_generation(self):
-        """A step that runs again does not remember the same switch twice."""
-        history = LinkHistory(switches=(moved(0, 7), moved(10, 8)))
-        assert [n for n in range(6, 10) if history.remembers(n)] == [7, 8]
-        assert not LinkHistory().remembers(7)
 
     def test_a_switch_is_forgotten_when_it_is_an_hour_old(self):
         """From then on it counts for nothing."""
@@ -188,10 +160,3 @@ def test_a_suppression_without_a_penalty_has_no_end_to_tell():
     path = PathHistory(suppressed_since=NOON)
     assert path.suppressed_until(DAMPING) is None
     assert not path.suppressed(DAMPING, later(1))
-
-
-def test_a_memory_becomes_json_values_and_comes_back():
-    """Moments, verdicts, quarantines and the drill included."""
-    history = after(minutes(seen("tunnel-1", probe=probe("tunnel-1", True, 1500)), 0))
-    history = history.in_drill(DRILL).quarantine(("tunnel-2",), "a test", NOON)
-    assert LinkHistory.model_validate(json.loads(json.dumps(history.to_dict()))) == history

@@ -113,3 +113,10 @@ def test_a_decision_is_one_line_for_people():
     assert repair.describe() == "Repair of tunnel-1: one; two"
     assert FAILOVER.describe() == "Failover to tunnel-2: test"
     assert Decision(DecisionKind.NO_CHANGE, ("well",)).describe() == "NoChange: well"
+
+
+def test_a_plan_that_puts_a_publication_back_says_so():
+    """There is nothing before it to tell of."""
+    restore = Decision(DecisionKind.RESTORE, ("test",), "tunnel-2")
+    plan = make_plan(topology(), Policy(), restore, seen("tunnel-2"), None, 7)
+    assert plan.describe() == ["routing config: published anew, active path tunnel-2"]

@@ -290,3 +290,15 @@ def test_a_quarantine_holds_by_the_moment_and_not_by_its_offset():
     policy = Policy(quarantine=({"path": "tunnel-1", "reason": "x", "until": until},))
     assert policy.quarantined("tunnel-1", later(59)) is not None
     assert policy.quarantined("tunnel-1", later(60)) is None
+
+
+def test_a_path_that_the_link_lacks_is_named_with_those_that_it_has():
+    """Field by field, so that each can be put right."""
+    policy = Policy(
+        path_order=("tunnel-2", "tunnel-7"),
+        quarantine=({"path": "tunnel-9", "reason": "x", "until": later(60)},),
+    )
+    assert policy.unknown_paths(topology()) == [
+        ("path_order.1", "no path 'tunnel-7' on bedrock (has tunnel-1, tunnel-2)"),
+        ("quarantine.0.path", "no path 'tunnel-9' on bedrock (has tunnel-1, tunnel-2)"),
+    ]
