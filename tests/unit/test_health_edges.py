@@ -248,3 +248,33 @@ def test_an_earlier_verdict_that_is_too_old_says_so_of_its_path():
         "tunnel-1": PathHealth("tunnel-1", Health.UNKNOWN, (reason,))
     }
     assert remembered(earlier, SourceAges(), later(120))["tunnel-1"].health is Health.HEALTHY
+
+
+def test_each_source_that_is_too_old_is_named_as_left_out():
+    """In the order of the rule, with its age."""
+    old = seen(
+        "tunnel-1",
+        probe=probe("tunnel-1", True).model_copy(update={"taken_at": NOON}),
+        canary=window(0),
+        proxy=report(BreakerState.OPEN, 0),
+        described_at=NOON,
+    )
+    verdict = assess(old, LIMITS, now=later(301))
+    assert verdict.health is Health.UNKNOWN
+    assert verdict.reasons == tuple(
+        f"the {source} is 301 s old and says nothing any more"
+        for source in ("probe", "canary's window", "proxy's report", "description by EC2")
+    )
+
+
+def test_a_breaker_that_opened_before_the_probe_is_told_with_what_has_come_since():
+    """One that opened after it is told alone."""
+    passing = probe("tunnel-1", True).model_copy(update={"taken_at": NOON})
+    told = [
+        verdict(probe=passing, proxy=report(BreakerState.OPEN, seconds)).reasons
+        for seconds in (-30, 5)
+    ]
+    assert [reasons[0].partition(" at ")[2] for reasons in told] == [
+        "11:59:30Z (no_response), a probe made since passes",
+        "12:00:05Z (no_response)",
+    ]
