@@ -150,3 +150,13 @@ def test_a_drill_that_is_due_and_cannot_begin_is_told_of_with_its_path():
     [(path, why)] = decision.passed_over.items()
     assert path == SECOND
     assert why.startswith("no drill: in ALARM: an alarm")
+
+
+def test_a_path_that_several_things_bar_is_passed_over_for_all_of_them():
+    """Lifting one of them would not be enough."""
+    barred = Policy(quarantine=({"path": SECOND, "reason": "a test", "until": later(60)},))
+    lost = situation(dead(FIRST), dead(SECOND), policy=barred, history=remembering(first=DOWN))
+    why = decide(lost).passed_over[SECOND]
+    assert why.startswith(
+        "quarantined until 2026-03-01 12:01:00Z: a test; tunnel-2 is FAILED: 0 of 2 probes answered"
+    )
