@@ -16,6 +16,7 @@ from pathlib import Path
 from control_plane.domain.decide import Decision, decide
 from tests.unit.situations import all_situations
 
+PAGE = Path(__file__).parents[2] / "docs" / "how-it-decides.md"
 STORED = Path(__file__).parents[1] / "data" / "decision-accounts.txt"
 
 
@@ -54,3 +55,23 @@ def test_each_situation_has_a_name_of_its_own():
     """A reader finds it by its name."""
     names = [name for name, _ in all_situations()]
     assert len(names) == len(set(names))
+
+
+def test_the_table_in_the_documentation_is_what_is_decided() -> None:
+    """A reader of `docs/how-it-decides.md` reads what the code does; `TWINSPAN_REWRITE=1` writes the table anew."""
+    begins, ends = "<!-- situations -->", "<!-- end of situations -->"
+    rows = ["", "| situation | decision | because |", "|---|---|---|"]
+    for name, situation in all_situations():
+        decision = decide(situation)
+        reasons = "; ".join(decision.reasons).replace("|", "\\|")
+        marks = {"asks first": decision.needs_approval, "touches nothing": decision.touches_nothing}
+        marked = "".join(f", {mark}" for mark, holds in marks.items() if holds)
+        rows.append(f"| {name} | {decision.kind} {decision.path or ''}{marked} | {reasons} |")
+    table = "\n".join([*rows, ""]) + "\n"
+    page = PAGE.read_text()
+    before, _, rest = page.partition(begins)
+    stored, _, after = rest.partition(ends)
+    if os.environ.get("TWINSPAN_REWRITE"):
+        PAGE.write_text(f"{before}{begins}\n{table}{ends}{after}")
+        stored = f"\n{table}"
+    assert stored == f"\n{table}"
