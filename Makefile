@@ -9,10 +9,11 @@ DEMO := $(VENVS)/demo
 DEV := $(VENVS)/development
 MUTATION := $(VENVS)/mutation
 TEMPLATE_LINT := $(VENVS)/template-lint
+DOCS := $(VENVS)/docs
 PIP_FLAGS := --quiet --disable-pip-version-check --require-hashes --only-binary :all:
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test prove mutants browser lab lab-report check templates format bench lock clean
+.PHONY: help demo up test prove mutants browser lab lab-report check templates docs format bench lock clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -53,6 +54,9 @@ templates: $(DEV)/ready $(TEMPLATE_LINT)/ready ## checkov over the templates, pa
 	@rm -rf .build/policies && $(DEV)/bin/python -m infra.permissions .build/policies
 	@$(TEMPLATE_LINT)/bin/python -W ignore infra/linting/policies.py .build/policies
 
+docs: $(DOCS)/ready ## the documentation as a site in .build/site; dead links fail
+	@NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --quiet --strict
+
 format: $(DEV)/ready ## put the code in order
 	@$(DEV)/bin/ruff check --fix .
 	@$(DEV)/bin/ruff format .
@@ -66,8 +70,9 @@ lock: $(DEV)/ready ## pin the requirements anew
 	  mutation:"--extra embedded-cloud --extra dev --extra mutation"; do \
 	  $(VENVS)/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade \
 	    --no-emit-index-url --no-annotate --no-header pyproject.toml $${pair#*:} -o requirements/$${pair%%:*}.txt; done
-	@$(VENVS)/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade \
-	  --no-emit-index-url --no-annotate --no-header requirements/template-lint.in -o requirements/template-lint.txt
+	@set -e; for tool in template-lint docs; do \
+	  $(VENVS)/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade \
+	    --no-emit-index-url --no-annotate --no-header requirements/$$tool.in -o requirements/$$tool.txt; done
 
 clean: ## remove environments and build output
 	@rm -rf $(VENVS) .build .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
@@ -76,6 +81,7 @@ $(DEMO)/ready: requirements/embedded-cloud.txt
 $(DEV)/ready: requirements/development.txt
 $(MUTATION)/ready: requirements/mutation.txt
 $(TEMPLATE_LINT)/ready: requirements/template-lint.txt
+$(DOCS)/ready: requirements/docs.txt
 
 $(VENVS)/%/ready:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Twinspan needs Python 3.11 or newer; set PYTHON=…")'

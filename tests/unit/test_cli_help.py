@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import typer.main
 
+import infra
+from control_plane.cli.reference import commands, page
 from infra.cli.app import app
 
 ROOT = typer.main.get_command(app)
-
-
-def commands(group: Any, name: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    for each, command in group.commands.items():
-        if hasattr(command, "commands"):
-            yield from commands(command, (*name, each))
-        else:
-            yield (*name, each), command
 
 
 COMMANDS = dict(commands(ROOT))
@@ -52,3 +46,9 @@ def test_a_command_prints_json_where_it_answers(name):
     prints_no_document = {("console",), ("snapshot",), ("journal", "export"), ("key", "create")}
     options = {option for each in COMMANDS[name].params for option in each.opts}
     assert "--json" in options or name in prints_no_document
+
+
+def test_the_reference_of_commands_is_current() -> None:
+    """`python -m infra.cli` writes it anew."""
+    stored = Path(infra.__file__).parents[1] / "docs" / "reference" / "commands.md"
+    assert stored.read_text() == page(app)
