@@ -98,22 +98,27 @@ class FaultKind(enum.StrEnum):
     """The process dies in place of its n-th AWS call."""
     KILL_AFTER_CALL = "kill_after_call"
     """The process dies after its n-th AWS call took effect, before it sees the answer."""
+    KILL_AFTER_WRITE = "kill_after_write"
+    """The same, with calls counted that change something: dying after a read leaves nothing else behind."""
     THROTTLE = "throttle"
     """Refused with `TooManyRequestsException`."""
 
 
+_AT_A_CALL = (FaultKind.KILL_BEFORE_CALL, FaultKind.KILL_AFTER_CALL, FaultKind.KILL_AFTER_WRITE)
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A fault for one invocation. `call_number` counts from 1 and is for the `*_CALL` kinds only."""
+    """A fault for one invocation. `call_number` counts from 1 and is for the kinds that die at a call."""
 
     kind: FaultKind
     call_number: int | None = None
 
     def __post_init__(self) -> None:
-        needs_number = self.kind in (FaultKind.KILL_BEFORE_CALL, FaultKind.KILL_AFTER_CALL)
+        needs_number = self.kind in _AT_A_CALL
         if needs_number != (self.call_number is not None):
             raise ValueError(
-                f"call_number is for the *_CALL kinds, not optional there: {self.kind}"
+                f"call_number is for {', '.join(_AT_A_CALL)}, not optional there: {self.kind}"
             )
 
 

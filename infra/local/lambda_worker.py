@@ -254,6 +254,9 @@ def _stack(error: BaseException) -> list[str]:
     return traceback.format_list(own)
 
 
+_READS = ("BatchGet", "Describe", "Get", "Head", "List", "Query", "Scan", "Search")
+
+
 class FaultInvocation:
     """Carries out the fault that a test injected into one invocation, if any."""
 
@@ -271,7 +274,7 @@ class FaultInvocation:
                 raise InjectedFault("injected by a test")
             case "kill_before":
                 _die()
-            case "kill_before_call" | "kill_after_call":
+            case "kill_before_call" | "kill_after_call" | "kill_after_write":
                 self._arm()
             case "timeout_before":
                 self.fired = True
@@ -300,13 +303,15 @@ class FaultInvocation:
         original = self._original = Endpoint.make_request
         calls = 0
 
-        def make_request(endpoint: Any, *args: Any, **kwargs: Any) -> Any:
+        def make_request(endpoint: Any, operation: Any, *args: Any, **kwargs: Any) -> Any:
             nonlocal calls
-            calls += 1
-            if calls == self._call_number and self._kind == "kill_before_call":
+            counts = self._kind != "kill_after_write" or not operation.name.startswith(_READS)
+            calls += counts
+            its_turn = counts and calls == self._call_number
+            if its_turn and self._kind == "kill_before_call":
                 _die()
-            answer = original(endpoint, *args, **kwargs)
-            if calls == self._call_number and self._kind == "kill_after_call":
+            answer = original(endpoint, operation, *args, **kwargs)
+            if its_turn:
                 _die()
             return answer
 

@@ -155,12 +155,7 @@ def test_a_call_is_what_botocore_would_send(environment, service, operation, met
 @pytest.mark.parametrize("service", [SSM, SECRETS_MANAGER, EVENTS, DYNAMODB], ids=lambda s: s.name)
 @pytest.mark.parametrize(
     ("region", "fips"),
-    [
-        ("us-gov-west-1", "false"),
-        ("us-gov-west-1", "true"),
-        ("us-east-1", "false"),
-        ("cn-north-1", "false"),
-    ],
+    [("us-gov-west-1", "false"), ("us-gov-west-1", "true"), ("cn-north-1", "false")],
 )
 def test_an_endpoint_is_the_one_botocore_would_call(environment, service, region, fips):
     """In every partition, with FIPS endpoints where the environment wants them."""

@@ -317,6 +317,7 @@ def test_reserved_concurrency_throttles(bench: Workbench) -> None:
         (Fault(FaultKind.TIMEOUT_AFTER), "Sandbox.Timedout", 2),
         (Fault(FaultKind.KILL_BEFORE_CALL, 2), "Runtime.ExitError", 1),
         (Fault(FaultKind.KILL_AFTER_CALL, 2), "Runtime.ExitError", 2),
+        (Fault(FaultKind.KILL_AFTER_WRITE, 1), "Runtime.ExitError", 1),
     ],
 )
 def test_injected_faults_leave_exactly_the_effects_before_them(

@@ -42,7 +42,7 @@ from tests.property.decision_space import (
 from tests.property.test_attention import described, well
 
 STORED = Path(__file__).parents[1] / "data" / "decision-census.txt"
-EVERY_NTH = 101  # a prime, so that no axis of the product is skipped in step with it
+EVERY_NTH = 211  # a prime, so that no axis of the product is skipped in step with it
 RARER_INTENTS = (
     intent("restore"),
     intent("restore", to=SECOND),
