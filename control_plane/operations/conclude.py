@@ -35,6 +35,10 @@ _TOLD = {
 }
 
 
+# Found anew by every sweep while it lasts. What changed something is news each time.
+_SAID_ONCE = {Outcome.ESCALATED, Outcome.FAILED, Outcome.AWAITS_APPROVAL, Outcome.DRY_RUN}
+
+
 def outcome_of(
     decision: Decision | None,
     *,
@@ -81,7 +85,8 @@ def record(
         data["refused"] = run.refused
     if error is not None:
         data["error"] = error
-    if run.routine and (outcome is Outcome.NOTHING_TO_DO or _already_said(control, run, data)):
+    repeats = outcome in _SAID_ONCE and _already_said(control, run, data)
+    if run.routine and (outcome is Outcome.NOTHING_TO_DO or repeats):
         return
     journal(control, run, EntryKind.OUTCOME, data, now)
     if outcome in _TOLD:

@@ -132,9 +132,10 @@ def _item(execution: str, entries: list[Entry]) -> Item:
     if any(e.kind is EntryKind.NEEDS_OPERATOR for e in entries):
         word, tone = "needs operator", "bad"
     elif outcomes:
-        word, tone = _WORDS.get(
-            outcomes[-1].data["outcome"], (outcomes[-1].data["outcome"], "plain")
-        )
+        # A run looks again when another signal came meanwhile: that nothing was left to do then is not what it did.
+        ended = [str(outcome.data["outcome"]) for outcome in outcomes]
+        told_by = next((one for one in reversed(ended) if one != "nothing-to-do"), ended[-1])
+        word, tone = _WORDS.get(told_by, (told_by, "plain"))
     elif any(e.kind is EntryKind.POLICY for e in entries):
         word, tone = "policy", "plain"
     elif not decided:
@@ -142,7 +143,8 @@ def _item(execution: str, entries: list[Entry]) -> Item:
     told = tuple(_told(entry) for entry in entries)
     result = ""
     if decided:
-        result = f"{_told(decided[-1]).first} {'; '.join(decided[-1].data['reasons'])}"
+        chief = next((e for e in reversed(decided) if e.data["kind"] != "NoChange"), decided[-1])
+        result = f"{_told(chief).first} {'; '.join(chief.data['reasons'])}"
     cause = str(signals[0].data.get("about", "")) if signals else told[0].first
     return Item(execution, entries[-1].at, cause, word, tone, result, told)
 

@@ -94,6 +94,21 @@ def show(page: Page, name: str) -> None:
     page.emulate_media(color_scheme="light")
 
 
+def going_on(cloud: Environment) -> list[tuple[str, str, list[str]]]:
+    """(name, status, states) of the newest executions, for whoever reads a failure."""
+    steps = cloud.client("stepfunctions", "govcloud")
+    found = []
+    for one in steps.list_executions(stateMachineArn=cloud.state_machine_arn)["executions"][:4]:
+        history = steps.get_execution_history(executionArn=one["executionArn"], maxResults=1000)
+        states = [
+            f"{event['timestamp']:%S.%f} {event['stateEnteredEventDetails']['name']}"
+            for event in history["events"]
+            if "stateEnteredEventDetails" in event
+        ]
+        found.append((one["name"], one["status"], states))
+    return found
+
+
 def active(page: Page, path: str) -> None:
     page.locator(f'.card[data-path="{path}"][data-active]').wait_for()
 
@@ -152,7 +167,9 @@ def test_an_outage_is_on_the_page_within_two_readings(page: Page, cloud: Environ
     try:
         page.locator('[data-region="timeline"] [data-word="switched"] >> nth=1').wait_for()
     except PlaywrightTimeout:
-        pytest.fail("the timeline says: " + page.locator('[data-region="timeline"]').inner_text())
+        shown = page.locator('[data-region="timeline"]').inner_text()
+        trouble = page.locator("#trouble").inner_text()
+        pytest.fail(f"{trouble!r}; {going_on(cloud)}; the timeline says: {shown}")
     seen = page.evaluate("window.seen")
     changed = datetime.fromisoformat(seen["down"]["changed"])
     shown_by = seen["down"]["shown"] / 1000

@@ -175,3 +175,18 @@ def test_a_chart_does_not_bridge_what_was_not_measured() -> None:
     (bar,) = drawn.bars
     assert (bar.y, bar.height) == (0, charts.HEIGHT)
     assert drawn.errors_text == "1 of 5 failed"
+
+
+def test_a_run_that_looked_again_is_told_by_what_it_did() -> None:
+    """Another signal came while it acted; that nothing was left to do then is not its story."""
+    switched = {"kind": "Failover", "path": "tunnel-2", "reasons": ["tunnel-1 is FAILED"]}
+    well = {"kind": "NoChange", "path": None, "reasons": ["tunnel-2 is HEALTHY"]}
+    entries = (
+        replace(entry(1, EntryKind.DECIDED), data=switched),
+        entry(2, EntryKind.OUTCOME, outcome="switched"),
+        replace(entry(3, EntryKind.DECIDED), data=well),
+        entry(4, EntryKind.OUTCOME, outcome="nothing-to-do"),
+    )
+    [item] = make(reading(entries=entries[::-1])).items
+    assert item.word == "switched"
+    assert "move traffic to tunnel-2" in item.result
