@@ -613,16 +613,14 @@ def _request_id(headers: dict[str, str]) -> str:
 
 def _forwarded(headers: dict[str, str]) -> list[tuple[str, str]]:
     """An allow-list, so that neither credentials nor hop-by-hop nor smuggled headers can pass."""
-    found = [
-        (name, value)
-        for name, value in headers.items()
-        if name in _FORWARDED or name.startswith(_FORWARDED_PREFIX)
-    ]
-    for name, value in found:
-        if not is_header_value(value):
-            raise _invalid(name, "has characters that a header cannot carry")
-        if name == "content-type" and "," in value:
-            raise _invalid(name, "must be given once")
+    found = []
+    for name, value in headers.items():
+        if name in _FORWARDED or name.startswith(_FORWARDED_PREFIX):
+            if not is_header_value(value):
+                raise _invalid(name, "has characters that a header cannot carry")
+            if name == "content-type" and "," in value:
+                raise _invalid(name, "must be given once")
+            found.append((name, value))
     return found
 
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
 import urllib3
 
 from proxy.errors import InvalidSettings
@@ -101,7 +102,7 @@ class AwsCalls:
             AwsCallFailed: it was refused, or nobody answered, twice where that may pass.
             InvalidSettings: there is no region or no credential.
         """
-        body = request if isinstance(request, bytes) else json.dumps(request).encode()
+        body = request if isinstance(request, bytes) else msgspec.json.encode(request)
         attempt = 0
         while True:
             attempt += 1

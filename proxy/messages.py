@@ -7,6 +7,7 @@ Errors look as Bedrock's do, so that a stock SDK raises its own exception: the c
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from proxy.caller_keys import Grant
 
 Headers = list[tuple[bytes, bytes]]
+_HEADER_VALUE = re.compile(r"[\t -~\xa0-\xff]*")
 
 
 @dataclass(slots=True)
@@ -86,4 +88,4 @@ def error_response(refused: Refused) -> Response:
 
 def is_header_value(value: str) -> bool:
     """Whether this can be sent as a header's value: visible Latin-1, tabs and spaces."""
-    return all(c == "\t" or " " <= c <= "~" or "\xa0" <= c <= "\xff" for c in value)
+    return _HEADER_VALUE.fullmatch(value) is not None

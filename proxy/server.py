@@ -17,37 +17,26 @@ import logging
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
-from dataclasses import dataclass
 from typing import Any
 
-from proxy.api import too_large
 from proxy.caller_keys import Grant
 from proxy.core import Core, Outside
 from proxy.errors import InvalidSettings
 from proxy.logs import log_to_stderr
 from proxy.messages import Refused, Request, Response
+from proxy.request_bodies import Body, CallerLeft, HeldBodies, Message, Receive
 from proxy.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-BODY_PAUSE_SECONDS = 30.0
-"""A caller that sends nothing of its body for so long is told 408."""
-BODY_SECONDS = 300.0
-"""A body that is not whole by then is told 408, however steadily it dribbles."""
 DRAIN_SECONDS = 30
 KEEP_ALIVE_SECONDS = 75
 """Longer than SDKs keep idle connections for, so that seldom a request meets a closing one."""
 OPEN_TO_ALL = frozenset({"/healthz", "/readyz", "/metrics"})
-
-
-class CallerLeft(Exception):
-    """The caller closed the connection before its request was whole."""
 
 
 class Callers:
@@ -73,84 +62,6 @@ class Callers:
         challenge = [(b"www-authenticate", b"Bearer")]
         message = "A bearer key that this proxy knows is required."
         raise Refused(401, "AccessDeniedException", message, headers=challenge)
-
-
-class HeldBodies:
-    """The bodies in memory, of all requests together: each is kept until its answer, to be sent again.
-
-    Small ones are not refused for the sake of large ones: only a body beyond `FREE_BYTES` counts.
-    """
-
-    FREE_BYTES = 64 * 1024
-
-    def __init__(self, limit_bytes: int) -> None:
-        self._limit_bytes = limit_bytes
-        self.held_bytes = 0
-
-    def grow(self, size: int, by: int) -> int:
-        """Note that a body grew to `size` by `by` bytes; how many of them count and are to be released.
-
-        Raises:
-            Refused: 503, there is no room for them.
-        """
-        counted = min(by, max(0, size - self.FREE_BYTES))
-        if counted and self.held_bytes + counted > self._limit_bytes:
-            message = "body: too many large bodies are being carried at this moment"
-            retry = [(b"retry-after", b"1")]
-            raise Refused(
-                503, "ServiceUnavailableException", message, kind="BodyMemoryFull", headers=retry
-            )
-        self.held_bytes += counted
-        return counted
-
-    def release(self, counted: int) -> None:
-        """The body is no longer needed."""
-        self.held_bytes -= counted
-
-
-@dataclass(slots=True)
-class Body:
-    """A request's body as far as it came, and what of it counts among the held."""
-
-    held: HeldBodies
-    counted: int = 0
-
-    async def read(self, receive: Receive, headers: dict[str, str], limit: int) -> bytes:
-        """The whole body.
-
-        Raises:
-            Refused: it is too large, too slow, or there is no room for it.
-            CallerLeft: it will never be whole.
-        """
-        declared = headers.get("content-length", "0")
-        if declared.isdigit() and int(declared) > limit:
-            raise too_large(limit)
-        message = await _next_part(receive)
-        body: bytes = message.get("body", b"")
-        self._grow(len(body), len(body), limit)
-        if not message.get("more_body", False):
-            return body
-        parts, size = [body], len(body)
-        late_at = asyncio.get_running_loop().time() + BODY_SECONDS
-        while message.get("more_body", False):
-            message = await _next_part(receive)
-            if asyncio.get_running_loop().time() > late_at:
-                raise _too_slow()
-            part = message.get("body", b"")
-            size += len(part)
-            self._grow(size, len(part), limit)
-            parts.append(part)
-        return b"".join(parts)
-
-    def let_go(self) -> None:
-        """Count it no longer."""
-        self.held.release(self.counted)
-        self.counted = 0
-
-    def _grow(self, size: int, by: int, limit: int) -> None:
-        if size > limit:
-            raise too_large(limit)
-        self.counted += self.held.grow(size, by)
 
 
 def create_app(settings: Settings, outside: Outside | None = None) -> AsgiApp:
@@ -226,21 +137,6 @@ async def _serve(
         grant=grant,
     )
     await _answer(await core.handle(request), receive, send)
-
-
-async def _next_part(receive: Receive) -> Message:
-    try:
-        async with asyncio.timeout(BODY_PAUSE_SECONDS):
-            message = await receive()
-    except TimeoutError:
-        raise _too_slow() from None
-    if message["type"] == "http.disconnect":
-        raise CallerLeft
-    return message
-
-
-def _too_slow() -> Refused:
-    return Refused(408, "ValidationException", "body: did not come in time")
 
 
 async def _answer(response: Response, receive: Receive, send: Send) -> None:

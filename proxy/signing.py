@@ -28,10 +28,11 @@ class Signer:
 
     __slots__ = (
         "_access_key_id",
+        "_before_hash",
+        "_before_names",
         "_day",
-        "_key",
+        "_keyed",
         "_region",
-        "_scope",
         "_second",
         "_secret",
         "_service",
@@ -54,10 +55,11 @@ class Signer:
         self._region = region
         self._token = session_token
         self._day = ""
-        self._key = b""
-        self._scope = ""
         self._second = -1
         self._stamp = ""
+        self._before_hash = ""
+        self._before_names = ""
+        self._keyed = hmac.new(b"", digestmod="sha256")
 
     def headers(
         self,
@@ -77,13 +79,8 @@ class Signer:
         """
         second = int(time.time() if at is None else at.timestamp())
         if second != self._second:
-            # Formatting a time costs as much as hashing; calls within a second share it.
-            moment = datetime.fromtimestamp(second, UTC)
-            self._second, self._stamp = second, moment.strftime("%Y%m%dT%H%M%SZ")
-        stamp = self._stamp
-        if stamp[:8] != self._day:
-            self._derive(stamp[:8])
-        added = [("x-amz-date", stamp)]
+            self._enter(second)
+        added = [("x-amz-date", self._stamp)]
         if self._token is not None:
             added.append(("x-amz-security-token", self._token))
         signed = sorted([("host", host), *headers, *added])
@@ -92,20 +89,25 @@ class Signer:
         digest = hashlib.sha256(body).hexdigest()
         canonical = f"POST\n{path}\n\n{lines}\n{names}\n{digest}"
         hashed = hashlib.sha256(canonical.encode()).hexdigest()
-        to_sign = f"{ALGORITHM}\n{stamp}\n{self._scope}\n{hashed}"
-        signature = hmac.digest(self._key, to_sign.encode(), "sha256").hex()
-        authorization = (
-            f"{ALGORITHM} Credential={self._access_key_id}/{self._scope}, "
-            f"SignedHeaders={names}, Signature={signature}"
-        )
+        keyed = self._keyed.copy()
+        keyed.update(f"{self._before_hash}{hashed}".encode())
+        authorization = f"{self._before_names}{names}, Signature={keyed.hexdigest()}"
         return [*added, ("authorization", authorization)]
 
-    def _derive(self, day: str) -> None:
-        key = f"AWS4{self._secret}".encode()
-        for part in (day, self._region, self._service, "aws4_request"):
-            key = hmac.digest(key, part.encode(), "sha256")
-        self._key, self._day = key, day
-        self._scope = f"{day}/{self._region}/{self._service}/aws4_request"
+    def _enter(self, second: int) -> None:
+        """Make what all signatures of one second share: formatting a time costs as much as hashing."""
+        self._second = second
+        self._stamp = datetime.fromtimestamp(second, UTC).strftime("%Y%m%dT%H%M%SZ")
+        day = self._stamp[:8]
+        scope = f"{day}/{self._region}/{self._service}/aws4_request"
+        if day != self._day:
+            key = f"AWS4{self._secret}".encode()
+            for part in scope.split("/"):
+                key = hmac.digest(key, part.encode(), "sha256")
+            # Copying a keyed hash costs less than keying one anew.
+            self._day, self._keyed = day, hmac.new(key, digestmod="sha256")
+        self._before_hash = f"{ALGORITHM}\n{self._stamp}\n{scope}\n"
+        self._before_names = f"{ALGORITHM} Credential={self._access_key_id}/{scope}, SignedHeaders="
 
 
 class Bearer:

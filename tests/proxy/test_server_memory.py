@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from proxy import server
+from proxy import request_bodies
 from proxy.messages import Refused
-from proxy.server import Body, HeldBodies
+from proxy.request_bodies import Body, CallerLeft, HeldBodies
 
 MIB = 1024 * 1024
 
@@ -59,5 +59,58 @@ def test_a_body_that_never_ends_is_cut_off_by_size_and_by_time(
         return refused.value.status
 
     assert asyncio.run(test(1000)) == 413
-    monkeypatch.setattr(server, "BODY_SECONDS", 0.05)
+    monkeypatch.setattr(request_bodies, "BODY_SECONDS", 0.05)
     assert asyncio.run(test(10**9)) == 408
+
+
+def test_callers_who_pause_too_long_are_told_so_and_others_wait_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One watch for all: who sends nothing ends with 408, whoever goes on sending beside them is read whole."""
+    monkeypatch.setattr(request_bodies, "BODY_PAUSE_SECONDS", 0.2)
+
+    async def never() -> dict[str, Any]:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def test() -> None:
+        held = HeldBodies(MIB)
+
+        async def slow_but_steady() -> bytes:
+            parts = iter([b"a"] * 8)
+
+            async def receive() -> dict[str, Any]:
+                await asyncio.sleep(0.05)
+                part = next(parts, None)
+                return {"type": "http.request", "body": part or b"", "more_body": part is not None}
+
+            return await Body(held).read(receive, {}, MIB)
+
+        async def silent() -> int:
+            with pytest.raises(Refused) as refused:
+                await Body(held).read(never, {}, MIB)
+            return refused.value.status
+
+        ended = await asyncio.gather(silent(), slow_but_steady(), silent())
+        assert ended == [408, b"a" * 8, 408]
+
+    asyncio.run(test())
+
+
+def test_a_cancelled_reader_is_cancelled_and_a_caller_who_left_is_known_to_have() -> None:
+    """The watch swallows nobody else's cancellation, and a closed connection is no slow body."""
+
+    async def test() -> None:
+        async def left() -> dict[str, Any]:
+            return {"type": "http.disconnect"}
+
+        held = HeldBodies(MIB)
+        with pytest.raises(CallerLeft):
+            await Body(held).read(left, {}, MIB)
+        reading = asyncio.ensure_future(Body(held).read(asyncio.Event().wait, {}, MIB))  # type: ignore[arg-type]
+        await asyncio.sleep(0)
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+
+    asyncio.run(test())
