@@ -1,7 +1,7 @@
 """AWS's own timers, run faster by one documented factor.
 
-Alarm periods, schedules, and the retry delays of EventBridge and of asynchronous Lambda invocations
-are minutes long in AWS. `CloudClock` shrinks those, and only those. It does not touch time itself:
+Alarm periods, schedules, the retry delays of EventBridge and of asynchronous Lambda invocations, and the
+time for which API Gateway remembers an authorizer's answer are minutes long in AWS. `CloudClock` shrinks those, and only those. It does not touch time itself:
 timestamps of events, metrics and logs are real, and so are function timeouts, ASL `Wait` and `Retry`
 and every timer of Twinspan's own policy.
 

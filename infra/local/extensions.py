@@ -11,6 +11,7 @@ missing name is an error at installation.
 from __future__ import annotations
 
 import base64
+import copy
 import json
 import threading
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import moto
-from moto.apigateway.models import APIGatewayBackend
+from moto.apigateway.models import APIGatewayBackend, Authorizer
 from moto.apigateway.responses import APIGatewayResponse
 from moto.awslambda.models import LambdaBackend, LambdaFunction
 from moto.awslambda_simple.models import LambdaSimpleBackend
@@ -51,7 +52,8 @@ from moto.stepfunctions.responses import StepFunctionResponse
 
 from infra.local import (
     alarms,
-    apigateway,
+    apigateway_authorizers,
+    apigateway_functions,
     emf,
     event_patterns,
     event_targets,
@@ -748,7 +750,12 @@ def _extend_api_gateway() -> None:
         *args: Any,
         **kwargs: Any,
     ) -> Any:
-        apigateway.validate_method(authorization_type, f"{method_type} of API {api_id}")
+        apigateway_authorizers.validate_method(
+            authorization_type,
+            kwargs.get("authorizer_id"),
+            backend.get_rest_api(api_id),
+            f"{method_type} of API {api_id}",
+        )
         return original(
             backend, api_id, resource_id, method_type, authorization_type, *args, **kwargs
         )
@@ -765,7 +772,7 @@ def _extend_api_gateway() -> None:
         **kwargs: Any,
     ) -> Any:
         where = f"{method_type} of API {api_id}"
-        apigateway.validate_integration(integration_type, uri, where)
+        apigateway_functions.validate_integration(integration_type, uri, where)
         return original(backend, api_id, resource_id, method_type, integration_type, uri, **kwargs)
 
     def create_rest_api(
@@ -780,6 +787,49 @@ def _extend_api_gateway() -> None:
         api.binaryMediaTypes = list(binary_types)
         return status, headers, json.dumps(api.to_dict())
 
+    def create_authorizer(
+        cloud: RunningCloud,
+        original: Original,
+        backend: APIGatewayBackend,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        """moto loses the validation expression over the spelling of its name."""
+        expression = kwargs["identiy_validation_expression"]
+        wanted = {name: value for name, value in kwargs.items() if name != "restapi_id"}
+        apigateway_authorizers.validate_authorizer(
+            Authorizer(authorizer_id=None, identity_validation_expression=expression, **wanted)
+        )
+        made = original(backend, *args, **kwargs)
+        made.identity_validation_expression = expression
+        return made
+
+    def update_authorizer(
+        cloud: RunningCloud,
+        original: Original,
+        backend: APIGatewayBackend,
+        api_id: str,
+        authorizer_id: str,
+        patch_operations: Any,
+    ) -> Any:
+        wanted = copy.copy(backend.get_authorizer(api_id, authorizer_id))
+        apigateway_authorizers.validate_authorizer(wanted.apply_operations(patch_operations))
+        return original(backend, api_id, authorizer_id, patch_operations)
+
+    def delete_authorizer(
+        cloud: RunningCloud,
+        original: Original,
+        backend: APIGatewayBackend,
+        api_id: str,
+        authorizer_id: str,
+    ) -> Any:
+        backend.get_authorizer(api_id, authorizer_id)  # moto's own answer to an unknown one
+        apigateway_authorizers.validate_deletion(backend.get_rest_api(api_id), authorizer_id)
+        return original(backend, api_id, authorizer_id)
+
     _wrap(APIGatewayResponse, "create_rest_api", create_rest_api)
+    _wrap(APIGatewayBackend, "create_authorizer", create_authorizer)
+    _wrap(APIGatewayBackend, "update_authorizer", update_authorizer)
+    _wrap(APIGatewayBackend, "delete_authorizer", delete_authorizer)
     _wrap(APIGatewayBackend, "put_method", put_method)
     _wrap(APIGatewayBackend, "put_integration", put_integration)

@@ -135,7 +135,7 @@ class EmbeddedCloud:
         _register_access_keys()
         self.lambdas.start()
         self._parts.callback(self.lambdas.stop)
-        self.api_gateway = ApiGateway(self.lambdas, ADDRESS)
+        self.api_gateway = ApiGateway(self.lambdas, self.clock, ADDRESS)
         self.api_gateway.start()
         self._parts.callback(self.api_gateway.stop)
         self._parts.callback(step_functions.stop_running_executions)

@@ -1,13 +1,13 @@
 """API Gateway's resource types.
 
-Not guaranteed: what the gateway of the embedded cloud does not do. Usage plans, request validators and models are
-stored and shown; no request is counted against them or judged by them.
+Not guaranteed: what the gateway of the embedded cloud does not do. Request validators and models are stored and
+shown, and no request is judged by them; usage plans say whose API key is good, and count nothing.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from infra.local.cloudformation.errors import UnsupportedByEmbeddedCloud
 from infra.local.cloudformation.resource_type import (
@@ -28,6 +28,27 @@ class _RestApi(ApiType):
         root = next(item["id"] for item in found if item["path"] == "/")
         return Existing(made.physical_id, {"RestApiId": made.physical_id, "RootResourceId": root})
 
+    _PATCHED: Mapping[str, str] = {
+        "ApiKeySourceType": "apiKeySource",
+        "Description": "description",
+        "Name": "name",
+        "Policy": "policy",
+    }
+
+    def update(
+        self, aws: Surroundings, existing: Existing, old: Properties, new: Properties
+    ) -> Existing | None:
+        operations = _patches(self._PATCHED, old, new, ignored=self.no_effect)
+        if operations is None:
+            return None
+        aws.call(
+            "apigateway",
+            "update_rest_api",
+            restApiId=existing.physical_id,
+            patchOperations=operations,
+        )
+        return existing
+
 
 class _Method(ResourceType):
     name = "AWS::ApiGateway::Method"
@@ -35,6 +56,7 @@ class _Method(ResourceType):
         {
             "ApiKeyRequired",
             "AuthorizationType",
+            "AuthorizerId",
             "HttpMethod",
             "Integration",
             "RequestModels",
@@ -46,7 +68,8 @@ class _Method(ResourceType):
     )
     required = frozenset({"HttpMethod", "ResourceId", "RestApiId"})
     no_effect: Mapping[str, str] = {}
-    _REQUEST = ("RequestModels", "RequestParameters", "RequestValidatorId")
+    _PLACE = ("RestApiId", "ResourceId", "HttpMethod")
+    _OPTIONAL = ("AuthorizerId", "RequestModels", "RequestParameters", "RequestValidatorId")
     _INTEGRATION: Mapping[str, str] = {
         "IntegrationHttpMethod": "integrationHttpMethod",
         "TimeoutInMillis": "timeoutInMillis",
@@ -55,11 +78,11 @@ class _Method(ResourceType):
     }
 
     def create(self, aws: Surroundings, properties: Properties) -> Existing:
-        place = {name: properties[name] for name in ("RestApiId", "ResourceId", "HttpMethod")}
+        place = {name: properties[name] for name in self._PLACE}
         method = {
             "AuthorizationType": properties.get("AuthorizationType", "NONE"),
             "ApiKeyRequired": properties.get("ApiKeyRequired", False),
-            **{name: properties[name] for name in self._REQUEST if name in properties},
+            **{name: properties[name] for name in self._OPTIONAL if name in properties},
         }
         aws.shaped_call("apigateway", "put_method", {**place, **method})
         integration = {}
@@ -72,9 +95,64 @@ class _Method(ResourceType):
             aws.shaped_call("apigateway", "put_integration", {**place, **integration})
         return Existing("-".join((*map(str, place.values()),)))
 
+    def update(
+        self, aws: Surroundings, existing: Existing, old: Properties, new: Properties
+    ) -> Existing | None:
+        """Put in place of the old one. A new one beside it would have the same place, and be deleted with it."""
+        if any(old[name] != new[name] for name in self._PLACE):
+            return None
+        return self.create(aws, new)
+
     def delete(self, aws: Surroundings, existing: Existing, properties: Properties) -> None:
-        place = {name: properties[name] for name in ("RestApiId", "ResourceId", "HttpMethod")}
+        place = {name: properties[name] for name in self._PLACE}
         aws.shaped_call("apigateway", "delete_method", place)
+
+
+class _Authorizer(ApiType):
+    _PATCHED: Mapping[str, str] = {
+        "AuthType": "authType",
+        "AuthorizerResultTtlInSeconds": "authorizerResultTtlInSeconds",
+        "AuthorizerUri": "authorizerUri",
+        "IdentitySource": "identitySource",
+        "IdentityValidationExpression": "identityValidationExpression",
+        "Name": "name",
+        "Type": "type",
+    }
+
+    def update(
+        self, aws: Surroundings, existing: Existing, old: Properties, new: Properties
+    ) -> Existing | None:
+        operations = _patches(self._PATCHED, old, new)
+        if operations is None:
+            return None
+        aws.call(
+            "apigateway",
+            "update_authorizer",
+            restApiId=new["RestApiId"],
+            authorizerId=existing.physical_id,
+            patchOperations=operations,
+        )
+        return existing
+
+
+def _patches(
+    patched: Mapping[str, str],
+    old: Properties,
+    new: Properties,
+    ignored: Collection[str] = (),
+) -> list[dict[str, str]] | None:
+    """The patch operations from old to new; None if a change is beyond them, such as a property that went."""
+    changed = {name for name in {*old, *new} if old.get(name) != new.get(name)} - set(ignored)
+    if any(name not in patched or name not in new for name in changed):
+        return None
+    return [
+        {
+            "op": "replace",
+            "path": f"/{patched[name]}",
+            "value": json.dumps(new[name]) if isinstance(new[name], dict) else str(new[name]),
+        }
+        for name in sorted(changed)
+    ]
 
 
 class _Stage(ApiType):
@@ -195,6 +273,28 @@ API_TYPES: tuple[ResourceType, ...] = (
         delete_by={"resourceId": "@ref", "restApiId": "=RestApiId"},
     ),
     _Method(),
+    _Authorizer(
+        name="AWS::ApiGateway::Authorizer",
+        service="apigateway",
+        create_call="create_authorizer",
+        ref="id",
+        attributes={"AuthorizerId": "id"},
+        properties=frozenset(
+            {
+                "AuthType",
+                "AuthorizerResultTtlInSeconds",
+                "AuthorizerUri",
+                "IdentitySource",
+                "IdentityValidationExpression",
+                "Name",
+                "RestApiId",
+                "Type",
+            }
+        ),
+        required=frozenset({"Name", "RestApiId", "Type"}),
+        delete_call="delete_authorizer",
+        delete_by={"restApiId": "=RestApiId", "authorizerId": "@ref"},
+    ),
     ApiType(
         name="AWS::ApiGateway::Deployment",
         service="apigateway",
