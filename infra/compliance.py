@@ -57,6 +57,10 @@ def _is_encrypted(properties: Mapping[str, Any]) -> bool:
     return any(properties.get(name) for name in names)
 
 
+def _holds_keys(properties: Mapping[str, Any]) -> bool:
+    return "keyDigest" in str(properties["KeySchema"])
+
+
 _NETWORK = "infrastructure/test_templates_network.py"
 _PROMISES = "infrastructure/test_templates_promises.py"
 _SAFE = f"{_PROMISES}::test_data_is_kept_safe"
@@ -66,17 +70,18 @@ CONTROLS = (
         "AC-3",
         "Access enforcement",
         "A role for each function with its own actions alone; endpoints pass named calls of this account; the API "
-        "takes signed requests through its endpoint only",
+        "takes signed requests and bearer keys through its endpoint only",
         (
             Means("AWS::IAM::Role", lambda p: "lambda.amazonaws.com" in str(p)),
             Means("AWS::EC2::VPCEndpoint", lambda p: "PolicyDocument" in p),
             Means("AWS::ApiGateway::RestApi", lambda p: "aws:SourceVpce" in str(p["Policy"])),
+            Means("AWS::ApiGateway::Authorizer"),
         ),
         (
             f"{_PROMISES}::test_each_function_has_a_role_of_its_own",
             f"{_PROMISES}::test_each_step_has_only_its_own_abilities",
             f"{_PROMISES}::test_no_role_may_do_everything",
-            f"{_PROMISES}::test_api_is_private_and_signed",
+            f"{_PROMISES}::test_api_is_private_and_lets_no_stranger_in",
             f"{_NETWORK}::test_functions_use_what_their_endpoints_let_through",
         ),
     ),
@@ -137,7 +142,10 @@ CONTROLS = (
         (
             Means("AWS::CloudTrail::Trail", lambda p: bool(p.get("EnableLogFileValidation"))),
             Means("AWS::S3::Bucket", lambda p: "VersioningConfiguration" in p),
-            Means("AWS::DynamoDB::Table", lambda p: bool(p.get("DeletionProtectionEnabled"))),
+            Means(
+                "AWS::DynamoDB::Table",
+                lambda p: bool(p.get("DeletionProtectionEnabled")) and not _holds_keys(p),
+            ),
         ),
         (_SAFE,),
     ),
@@ -147,6 +155,21 @@ CONTROLS = (
         "Tables can be restored to any second of the last five weeks",
         (Means("AWS::DynamoDB::Table", lambda p: "PointInTimeRecoverySpecification" in p),),
         (_SAFE,),
+    ),
+    Control(
+        "IA-5",
+        "Authenticator management",
+        "Callers' bearer keys are kept as digests, expire, can be revoked, and are looked up by a function that can do "
+        "nothing else",
+        (
+            Means("AWS::DynamoDB::Table", _holds_keys),
+            Means("AWS::ApiGateway::Authorizer"),
+        ),
+        (
+            "adapters/test_caller_keys.py::test_the_key_itself_is_kept_nowhere",
+            "adapters/test_caller_keys.py::test_a_revoked_an_expired_and_a_made_up_key_open_nothing",
+            "infrastructure/test_templates_proxy_role.py::test_the_authorizer_reads_single_keys_and_nothing_else",
+        ),
     ),
     Control(
         "SC-7",

@@ -148,12 +148,18 @@ def distributed_sweep(directory: Path) -> Artifact:
     return artifact("sweep-distributed", path)
 
 
-def templates(root: Path, directory: Path, url_of: Callable[[Artifact], str]) -> list[Artifact]:
+def templates(
+    root: Path,
+    directory: Path,
+    url_of: Callable[[Artifact], str],
+    rewritten: Callable[[str], str] = str,
+) -> list[Artifact]:
     """A template and those nested in it, innermost first, the root last.
 
     As `aws cloudformation package` does, each `TemplateURL` that is a path, relative to its template,
     becomes the address that `url_of` gives the nested one. Addresses carry the content's digest, so a
-    change in a nested template changes its parents too. Rewritten templates are put into `directory`.
+    change in a nested template changes its parents too. `rewritten` changes a template's text otherwise. The
+    results are put into `directory`.
 
     Raises:
         PackagingError: a nested template is missing.
@@ -167,7 +173,7 @@ def templates(root: Path, directory: Path, url_of: Callable[[Artifact], str]) ->
                 raise PackagingError(f"{path.name}: no nested template {match['path']}")
             return f"{match['key']}{url_of(build_nested(nested))}"
 
-        text = _TEMPLATE_PATH.sub(replaced, path.read_text())
+        text = rewritten(_TEMPLATE_PATH.sub(replaced, path.read_text()))
         name = "-".join(path.relative_to(root.parent).with_suffix("").parts)
         target = directory / f"{name}.yaml"
         target.write_text(text)

@@ -43,7 +43,6 @@ EVERYTHING: Mapping[str, Mapping[str, str]] = {
         "Edge": "container",
         "EdgeImage": f"111111111111.dkr.ecr.us-gov-west-1.amazonaws.com/proxy@sha256:{'0' * 64}",
         "EdgeCertificateArn": "arn:aws-us-gov:acm:us-gov-west-1:111111111111:certificate/0",
-        "EdgeBearerKeyDigests": "0" * 64,
         "ProvisionedConcurrency": "2",
     },
 }

@@ -10,6 +10,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from infra import packaging
+from infra.deploy import api_picture
 from infra.deploy.progress import DeploymentError
 from infra.deploy.run import Before, Run
 from infra.deploy.settings import COMMERCIAL, GOVCLOUD, TEMPLATES
@@ -60,10 +61,13 @@ class Artifacts:
             if run.settings.distributed_sweep
             else packaging.definition("sweep"),
         }
+        root = TEMPLATES / "govcloud.yaml"
+        digest = api_picture.digest_of(root.read_text(), run.settings.govcloud_parameters)
         templates = packaging.templates(
-            TEMPLATES / "govcloud.yaml",
+            root,
             run.directory,
             lambda made: f"{run.bucket_url}/{made.key}",
+            lambda text: api_picture.with_digest(text, digest),
         )
         for artifact in (*packages.values(), *templates):
             _store(run, artifact)

@@ -1,6 +1,6 @@
 """The link's data: where it lies, whether there is any, and the lifting of what protects it.
 
-Data is what nobody can make again: state and journal, the audit of requests, evidence.
+Data is what nobody can make again: state and journal, the audit of requests, callers' keys, evidence.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 from infra.deploy.clients import Clients
 from infra.deploy.settings import GOVCLOUD
 
-TABLES = ("StateTableName", "AuditTableName")
+TABLES = ("StateTableName", "AuditTableName", "KeysTableName")
 BUCKET = "EvidenceBucketName"
 
 

@@ -64,6 +64,7 @@ def test_the_control_planes_package_has_the_shared_schema_only(tmp_path: Path) -
     ("package", "module"),
     [
         (PROXY, "proxy.lambda_handler"),
+        (PROXY, "proxy.authorizer"),
         (CONTROL_PLANE, "control_plane.functions.canary"),
         (CONTROL_PLANE, "state_machine.steps.observe"),
         (CONTROL_PLANE, "state_machine.steps.roll_back"),

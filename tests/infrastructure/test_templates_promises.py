@@ -398,7 +398,7 @@ def test_the_schedule_starts_the_sweep_and_the_sweep_finds_the_link(
 def test_data_is_kept_safe(cloud: EmbeddedCloud, deployment: Deployment) -> None:
     """Tables can be restored and refuse deletion; the evidence is versioned and private; audit rows expire."""
     dynamodb, s3 = cloud.client("dynamodb"), cloud.client("s3")
-    for name in (deployment.govcloud["StateTableName"], deployment.govcloud["AuditTableName"]):
+    for name in (deployment.govcloud[f"{table}TableName"] for table in ("State", "Audit", "Keys")):
         backups = dynamodb.describe_continuous_backups(TableName=name)
         recovery = backups["ContinuousBackupsDescription"]["PointInTimeRecoveryDescription"]
         assert recovery["PointInTimeRecoveryStatus"] == "ENABLED"
@@ -416,14 +416,28 @@ def test_data_is_kept_safe(cloud: EmbeddedCloud, deployment: Deployment) -> None
     assert set(block.values()) == {True}
 
 
-def test_api_is_private_and_signed(cloud: EmbeddedCloud, deployment: Deployment) -> None:
-    """The API is reached through its endpoint only, and takes signed requests only."""
+def test_api_is_private_and_lets_no_stranger_in(
+    cloud: EmbeddedCloud, deployment: Deployment
+) -> None:
+    """The API is reached through its endpoint only; Bedrock's own routes take bearer keys, the others signatures."""
     api = cloud.client("apigateway")
     rest = api.get_rest_api(restApiId=deployment.govcloud["ApiId"])
     assert rest["endpointConfiguration"]["types"] == ["PRIVATE"]
-    for method in of_type("govcloud", "AWS::ApiGateway::Method").values():
-        assert method["AuthorizationType"] == "AWS_IAM"
     assert "aws:SourceVpce" in rest["policy"]
+    authorizers = api.get_authorizers(restApiId=rest["id"])["items"]
+    (authorizer,) = authorizers
+    found = {
+        (resource["path"], method): api.get_method(
+            restApiId=rest["id"], resourceId=resource["id"], httpMethod=method
+        )
+        for resource in api.get_resources(restApiId=rest["id"])["items"]
+        for method in resource.get("resourceMethods", {})
+    }
+    by_key = {place for place, m in found.items() if m["authorizationType"] == "CUSTOM"}
+    assert by_key == {("/model/{call+}", "POST"), ("/guardrail/{call+}", "POST")}
+    assert {found[place]["authorizerId"] for place in by_key} == {authorizer["id"]}
+    assert {m["authorizationType"] for p, m in found.items() if p not in by_key} == {"AWS_IAM"}
+    assert authorizer["authorizerUri"].endswith("function:twinspan-bedrock-authorizer/invocations")
 
 
 def test_a_changed_route_is_a_new_deployment() -> None:
@@ -432,7 +446,10 @@ def test_a_changed_route_is_a_new_deployment() -> None:
         name: resource.properties
         for name, resource in sorted(resources("govcloud").items())
         if resource.type_name
-        in {f"AWS::ApiGateway::{kind}" for kind in ("Method", "Model", "Resource", "RestApi")}
+        in {
+            f"AWS::ApiGateway::{kind}"
+            for kind in ("Authorizer", "Method", "Model", "Resource", "RestApi")
+        }
     }
     digest = hashlib.sha256(json.dumps(pictured, sort_keys=True).encode()).hexdigest()[:8]
     (name,) = of_type("govcloud", "AWS::ApiGateway::Deployment")
