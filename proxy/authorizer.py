@@ -1,9 +1,9 @@
 """The Lambda authorizer that lets bearer keys into API Gateway, of TOKEN or of REQUEST type.
 
 It answers for the whole stage rather than for the one method asked about: API Gateway caches the answer by the key
-(`AuthorizerResultTtlInSeconds`, 300 unless set), and an answer for one method would refuse the same caller's next.
-While it is cached, a revoked key goes on working: revocation takes effect after that time, at most. The cache should
-be keyed by the `Authorization` header alone.
+(`AuthorizerResultTtlInSeconds`), and an answer for one method would refuse the same caller's next. While it is
+cached, a revoked key goes on working: revocation takes effect after that time, at most. The cache should be keyed by
+the `Authorization` header alone. While the table cannot be read, keys that are not cached are answered 500 by API Gateway.
 
 What the key grants goes to the function as the authorizer's context, which callers cannot write.
 """

@@ -25,7 +25,6 @@ from proxy.messages import Refused
 
 logger = logging.getLogger(__name__)
 
-TTL_SECONDS = 30.0
 OUTAGE_SECONDS = 900.0
 WAIT_SECONDS = 5.0
 REMEMBERED = 4096
@@ -111,7 +110,7 @@ class CallerKeys:
         executor: Executor,
         clock: Callable[[], float],
         *,
-        ttl_seconds: float = TTL_SECONDS,
+        ttl_seconds: float,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._getter = getter

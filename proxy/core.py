@@ -94,7 +94,9 @@ class Core:
         # Made-up keys cost a look-up each: they wait for one another, not the config for them.
         self._key_executor = ThreadPoolExecutor(max_workers=2, thread_name_prefix="keys")
         self.keys = (
-            CallerKeys(outside.keys, self._key_executor, clock)
+            CallerKeys(
+                outside.keys, self._key_executor, clock, ttl_seconds=settings.keys_ttl_seconds
+            )
             if outside.keys is not None
             else None
         )

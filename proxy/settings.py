@@ -79,6 +79,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     """SHA-256, in hex, of each bearer key that the server accepts."""
     keys_table: str = ""
     """DynamoDB table of callers' keys that the server looks up; empty for none."""
+    keys_ttl_seconds: Annotated[float, Meta(ge=0)] = 60.0
+    """How long the server remembers what a key grants, and lets a revoked one in; 0 looks it up each time."""
     metrics_interval_seconds: Seconds = 60.0
     """How often the server prints its metrics in CloudWatch's embedded format."""
 

@@ -181,6 +181,7 @@ def _print_how_to_use(environment: Any, console_url: str) -> None:
         f"\n"
         f"  AWS APIs        {environment.endpoint_url}\n"
         f"  proxy           {environment.proxy_url}\n"
+        f"  API Gateway     {environment.api_url}\n"
         f"  state machine   {environment.state_machine_arn}\n"
         f"  console         {console_url}\n"
         f"\n"

@@ -193,7 +193,7 @@ class Authorizers:
 
 
 def _ttl_seconds(authorizer: Authorizer) -> int:
-    return int(authorizer.authorizer_result_ttl)
+    return int(authorizer.authorizer_result_ttl or 0)
 
 
 def _sources(authorizer: Authorizer) -> list[str]:

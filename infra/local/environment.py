@@ -48,6 +48,7 @@ SECONDS_PER_MINUTE = 3.0
 _READY_SECONDS = 30.0
 _POLL_SECONDS = 0.05
 _LAST_LINES = 20
+_KEY_SECONDS = "60"
 _LISTENING = re.compile(r"^proxy listening on (http://\S+)$", re.MULTILINE)
 
 
@@ -62,10 +63,13 @@ class Environment:
     `seconds_per_minute`: real seconds that AWS's minute takes. `detection_aws_seconds`: how long AWS takes
     to notice a dead tunnel, in AWS's time. `log_directory` gets a file per function and one of the proxy;
     without it they are gone with the environment. With `timers` False alarms and schedules stand still.
+    `govcloud_parameters`: template parameters beside those that the machine asks for. With `callers_need_keys`
+    the proxy's server lets nobody in without a bearer key, as on AWS; otherwise it takes strangers too.
     With `lab` the network is a real one (`infra.local.lab`), functions and proxy run in it, and dead tunnels
     are found by the lab's own timers.
 
-    Attributes: `link_id`, `endpoint_url` (the AWS APIs), `proxy_url`, `state_machine_arn`, `faults`,
+    Attributes: `link_id`, `endpoint_url` (the AWS APIs), `proxy_url` (the proxy's server), `api_url` (the proxy
+    function behind API Gateway), `state_machine_arn`, `faults`,
     `bedrock` (`behaviour`, `served`), `plane` (relays and their counters), `cloud`, `deployment`,
     `is_in_the_lab`.
     """
@@ -80,7 +84,11 @@ class Environment:
         log_directory: Path | None = None,
         timers: bool = True,
         lab: bool = False,
+        govcloud_parameters: Mapping[str, str] | None = None,
+        callers_need_keys: bool = False,
     ) -> None:
+        self._govcloud_parameters = govcloud_parameters or {}
+        self._callers_need_keys = callers_need_keys
         self.is_in_the_lab = lab
         self._runs_timers = timers
         self.link_id = link_id
@@ -141,6 +149,9 @@ class Environment:
         parts.callback(self.plane.stop)
         self.deployment = self._deploy()
         self.state_machine_arn = self.deployment.govcloud["RemediationStateMachineArn"]
+        self.api_url = self.cloud.api_url(
+            self.deployment.govcloud["ApiId"], self.deployment.govcloud["ApiStageName"]
+        )
         self._connect_network()
         self._start_timers()
         self._start_proxy(parts, logs, site)
@@ -163,6 +174,7 @@ class Environment:
                 "ProxyAllowedHosts": ",".join(hosts),
                 "ProxyAllowedNetworks": ",".join(networks),
                 "ProxyConfigTtlSeconds": "1",
+                **self._govcloud_parameters,
             },
             with_dependencies=False,
             endpoint_overrides=overrides,
@@ -210,8 +222,13 @@ class Environment:
                 **function["Environment"]["Variables"],
                 **self.cloud.environment(Side.GOVCLOUD),
                 **site.function_environment,
-                # The caller's signature is API Gateway's business, which is not in front of this server.
-                "TWINSPAN_ALLOW_ANONYMOUS": "true",
+                # The container edge's, as its template has them. A stock client can show a key over HTTPS only, which
+                # this server does not speak: so it takes callers without one too.
+                "TWINSPAN_KEYS_TABLE": self.deployment.govcloud["KeysTableName"],
+                "TWINSPAN_KEYS_TTL_SECONDS": self._govcloud_parameters.get(
+                    "BearerKeyCacheSeconds", _KEY_SECONDS
+                ),
+                "TWINSPAN_ALLOW_ANONYMOUS": "false" if self._callers_need_keys else "true",
             },
             logs / "proxy.log",
             site.function_command,
@@ -249,6 +266,8 @@ class Environment:
         """Environment variables with which the AWS CLI, boto3 and `twinspan` use this environment."""
         return {
             **self.cloud.environment(side),
+            "TWINSPAN_API_URL": self.api_url,
+            "TWINSPAN_KEYS_TABLE": self.deployment.govcloud["KeysTableName"],
             "TWINSPAN_LINK": self.link_id,
             "TWINSPAN_PROXY_URL": self.proxy_url,
             "TWINSPAN_STATE_MACHINE_ARN": self.state_machine_arn,

@@ -170,6 +170,23 @@ def test_rows_are_written_before_the_freeze(function: Function) -> None:
     assert row["sourceIp"] == {"S": "10.0.2.9"}
 
 
+def test_the_authorizers_context_says_who_calls_and_what_they_may(function: Function) -> None:
+    """Principal, models and data class come from the authorizer, which no caller can write, and bind the call."""
+    granted = {"principalId": "team-a", "allowedModels": "a.*", "dataClass": "default"}
+
+    def called(authorizer: dict[str, str], **changes: Any) -> int:
+        asked = event(**changes)
+        asked["requestContext"]["authorizer"] = authorizer
+        return int(function.invoke(asked)["statusCode"])
+
+    assert called(granted) == 200
+    assert called(granted, path="/model/b.model-v1:0/converse") == 403
+    assert called(granted, headers={"X-Twinspan-Data-Class": "another"}) == 403
+    assert called({"principalId": "team-b"}, path="/model/b.model-v1:0/converse") == 200
+    rows = [(row["caller"]["S"], row["statusCode"]["N"]) for row in function.rows.rows]
+    assert rows == [("team-a", "200"), ("team-a", "403"), ("team-a", "403"), ("team-b", "200")]
+
+
 def test_an_audit_outage_does_not_fail_the_call(function: Function) -> None:
     """With DynamoDB out the caller is answered, and the row is written by a later invocation."""
     function.rows.out = True
