@@ -344,13 +344,13 @@ class Carrier:
     async def _next_state(
         self, allowed: tuple[PathConfig, ...], tried: dict[str, str]
     ) -> PathState | None:
-        now = self._loop.time()
         states = self._states
+        now = self._loop.time()
         for path in allowed:
             state = states.get(path.name)
             if state is not None and state.breaker.wants_probe(now):
                 self._start_probe(state)
-        choice = next_path(allowed, tried, lambda name: name in states and states[name].admits())
+        choice = next_path(allowed, tried, self._admits)
         if choice.path is not None:
             return states[choice.path.name]
         left = [states[path.name] for path in choice.ejected if path.name in states]
@@ -363,6 +363,10 @@ class Carrier:
         return next(
             (s for s, answer in zip(left, answers, strict=True) if answer is not None), None
         )
+
+    def _admits(self, name: str) -> bool:
+        state = self._states.get(name)
+        return state is not None and state.admits()
 
     async def _over_path(
         self, state: PathState, call: Call, config: RoutingConfig, credential: Credential

@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import contextlib
 import hashlib
+import ipaddress
 import logging
 import signal
 import sys
@@ -64,12 +65,50 @@ class Callers:
         raise Refused(401, "AccessDeniedException", message, headers=challenge)
 
 
+class CallerAddresses:
+    """Where a request comes from: its socket's peer, or whom a load balancer of ours names.
+
+    A load balancer appends the address that it saw to `X-Forwarded-For`; what stands before it is the caller's own
+    word, and from anybody else all of it is.
+    """
+
+    KNOWN = 4096
+
+    def __init__(self, load_balancer_networks: tuple[str, ...]) -> None:
+        self._networks = [ipaddress.ip_network(item) for item in load_balancer_networks]
+        self._balancers: dict[str, bool] = {}
+
+    def of(self, peer: str, headers: dict[str, str]) -> str:
+        """The address for the records; the peer's where the header names none."""
+        if not self._networks or not self._is_balancer(peer):
+            return peer
+        named = headers.get("x-forwarded-for", "").rpartition(",")[2].strip()
+        try:
+            return str(ipaddress.ip_address(named))
+        except ValueError:
+            return peer
+
+    def _is_balancer(self, peer: str) -> bool:
+        known = self._balancers.get(peer)
+        if known is None:
+            if len(self._balancers) >= self.KNOWN:
+                self._balancers.clear()
+            try:
+                address = ipaddress.ip_address(peer)
+            except ValueError:
+                return False
+            known = any(address in network for network in self._networks)
+            self._balancers[peer] = known
+        return known
+
+
 def create_app(settings: Settings, outside: Outside | None = None) -> AsgiApp:
     """The ASGI app. Its core is made at the lifespan's startup, in the server's event loop."""
     callers = Callers(
         allow_anonymous=settings.allow_anonymous, key_digests=settings.bearer_key_sha256
     )
     held = HeldBodies(settings.body_memory_bytes)
+    addresses = CallerAddresses(settings.load_balancer_networks)
     core: Core | None = None
 
     async def lifespan(receive: Receive, send: Send) -> None:
@@ -90,7 +129,7 @@ def create_app(settings: Settings, outside: Outside | None = None) -> AsgiApp:
             assert core is not None
             body = Body(held)
             try:
-                await _serve(core, callers, body, scope, receive, send)
+                await _serve(core, callers, addresses, body, scope, receive, send)
             finally:
                 body.let_go()
         else:
@@ -100,12 +139,15 @@ def create_app(settings: Settings, outside: Outside | None = None) -> AsgiApp:
 
 
 async def _serve(
-    core: Core, callers: Callers, held: Body, scope: Scope, receive: Receive, send: Send
+    core: Core,
+    callers: Callers,
+    addresses: CallerAddresses,
+    held: Body,
+    scope: Scope,
+    receive: Receive,
+    send: Send,
 ) -> None:
-    headers: dict[str, str] = {}
-    for raw_name, raw_value in scope["headers"]:
-        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
-        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    headers = _headers(scope["headers"])
     path = scope["raw_path"].decode("latin-1")
     client = scope.get("client")
     grant: Grant | None = None
@@ -132,11 +174,21 @@ async def _serve(
         path=path,
         headers=headers,
         body=body,
-        source_ip=client[0] if client else "",
+        source_ip=addresses.of(client[0], headers) if client else "",
         caller=caller,
         grant=grant,
     )
     await _answer(await core.handle(request), receive, send)
+
+
+def _headers(raw: list[tuple[bytes, bytes]]) -> dict[str, str]:
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in raw}
+    if len(headers) < len(raw):
+        headers.clear()
+        for raw_name, raw_value in raw:
+            name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+            headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return headers
 
 
 async def _answer(response: Response, receive: Receive, send: Send) -> None:
@@ -228,6 +280,8 @@ def main(arguments: list[str] | None = None) -> int:
         ws="none",
         lifespan="on",
         access_log=False,
+        # It would believe any process of this machine about whom it speaks for; see `CallerAddresses`.
+        proxy_headers=False,
         log_config=None,
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,

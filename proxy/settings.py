@@ -81,17 +81,18 @@ class Settings(Struct, frozen=True, kw_only=True):
     """DynamoDB table of callers' keys that the server looks up; empty for none."""
     keys_ttl_seconds: Annotated[float, Meta(ge=0)] = 60.0
     """How long the server remembers what a key grants, and lets a revoked one in; 0 looks it up each time."""
+    load_balancer_networks: CommaList = ()
+    """CIDRs of the load balancers before the server, which name the caller last in `X-Forwarded-For`."""
     metrics_interval_seconds: Seconds = 60.0
     """How often the server prints its metrics in CloudWatch's embedded format."""
 
     def __post_init__(self) -> None:
-        for item in self.allowed_networks:
-            try:
-                ipaddress.ip_network(item)
-            except ValueError:
-                raise ValueError(
-                    f"allowed_networks: {item!r} is not a CIDR without host bits"
-                ) from None
+        for name in ("allowed_networks", "load_balancer_networks"):
+            for item in getattr(self, name):
+                try:
+                    ipaddress.ip_network(item)
+                except ValueError:
+                    raise ValueError(f"{name}: {item!r} is not a CIDR without host bits") from None
         for item in self.bearer_key_sha256:
             if len(item) != 64 or set(item) - set("0123456789abcdef"):
                 raise ValueError("bearer_key_sha256: each must be 64 hexadecimal digits")
@@ -125,7 +126,13 @@ class Settings(Struct, frozen=True, kw_only=True):
             raise InvalidSettings(_problem(error)) from None
 
 
-_LISTS = {"allowed_hosts", "allowed_networks", "allowed_models", "bearer_key_sha256"}
+_LISTS = {
+    "allowed_hosts",
+    "allowed_models",
+    "allowed_networks",
+    "bearer_key_sha256",
+    "load_balancer_networks",
+}
 
 
 def _problem(error: msgspec.ValidationError) -> str:
