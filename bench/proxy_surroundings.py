@@ -1,7 +1,7 @@
 """What the proxy's benchmarks stand on: a played AWS, and the proxy as a process of its own, pinned to a core.
 
 AWS is one small HTTP server that knows the four calls the proxy makes, so that config, secret, audit and
-reports go their real way through boto3, over a socket, to something that costs the proxy nothing.
+reports go their real way, over a socket, to something that costs the proxy nothing.
 """
 
 from __future__ import annotations
@@ -35,16 +35,17 @@ class PlayedAws:
     reports: list[dict[str, Any]] = field(default_factory=list)
     url: str = ""
 
-    def answer(self, target: str, asked: dict[str, Any]) -> dict[str, Any]:
+    def answer(self, target: str, body: bytes) -> dict[str, Any]:
         """What the operation named in `X-Amz-Target` returns."""
         operation = target.rpartition(".")[2]
+        if operation == "BatchWriteItem":  # by far the most calls: counted without being read
+            self.rows += body.count(b'"PutRequest"')
+            return {"UnprocessedItems": {}}
+        asked = json.loads(body)
         if operation == "GetParameter":
             return {"Parameter": {"Name": asked["Name"], "Value": json.dumps(self.document)}}
         if operation == "GetSecretValue":
             return {"SecretString": SECRET}
-        if operation == "BatchWriteItem":
-            self.rows += sum(len(items) for items in asked["RequestItems"].values())
-            return {"UnprocessedItems": {}}
         if operation == "PutEvents":
             self.reports += [json.loads(entry["Detail"]) for entry in asked["Entries"]]
             return {"FailedEntryCount": 0, "Entries": [{"EventId": "1"} for _ in asked["Entries"]]}
@@ -58,9 +59,12 @@ def played_aws(document: dict[str, Any]) -> Iterator[PlayedAws]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        wbufsize = (
+            64 * 1024
+        )  # head and body in one piece, or the second waits for an acknowledgement
 
         def do_POST(self) -> None:
-            asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            asked = self.rfile.read(int(self.headers["content-length"]))
             body = json.dumps(aws.answer(self.headers["x-amz-target"], asked)).encode()
             self.send_response(200)
             self.send_header("content-type", "application/x-amz-json-1.1")

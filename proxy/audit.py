@@ -1,6 +1,6 @@
 """One row per inference request, written to DynamoDB beside the requests, never before an answer.
 
-Rows are queued in memory, bounded, and written in batches from a thread. A full queue drops the *new* row
+Rows are queued in memory, bounded, and written in batches, a few at a time. A full queue drops the *new* row
 and counts it; a crash loses what is queued, at most a second's worth in quiet times. So the audit is complete
 whenever `twinspan_proxy_audit_dropped_total` is zero and the process ended in order, and says so otherwise.
 No row holds anything of a prompt or a completion.
@@ -12,7 +12,6 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -21,6 +20,7 @@ logger = logging.getLogger(__name__)
 
 BATCH_ROWS = 25
 """BatchWriteItem's limit."""
+BATCHES_AT_ONCE = 4
 QUEUE_ROWS = 20_000
 RETENTION_SECONDS = 30 * 86_400
 
@@ -95,14 +95,17 @@ def audit_row(record: RequestRecord) -> Row:
 
 
 class RowWriter(Protocol):
-    """Writes at most `BATCH_ROWS` rows. Called in a thread."""
+    """Writes at most `BATCH_ROWS` rows."""
 
-    def write(self, rows: list[Row]) -> list[Row]:
+    async def write(self, rows: list[Row]) -> list[Row]:
         """Write; returns the rows that the table did not take this time.
 
         Raises:
             Exception: none was written; they are kept and tried again.
         """
+
+    def close(self) -> None:
+        """Let go of what is kept between batches."""
 
 
 class AuditLog:
@@ -111,12 +114,10 @@ class AuditLog:
     def __init__(
         self,
         writer: RowWriter,
-        executor: Executor,
         clock: Callable[[], float],
         queue_rows: int = QUEUE_ROWS,
     ) -> None:
         self._writer = writer
-        self._executor = executor
         self._clock = clock
         self._queue: deque[RequestRecord | Row] = deque()
         self._queue_rows = queue_rows
@@ -153,6 +154,12 @@ class AuditLog:
             if not done or not next(iter(done)).result():
                 return
 
+    def close(self) -> None:
+        """Write no more."""
+        if self._writing is not None:
+            self._writing.cancel()
+        self._writer.close()
+
     def _start(self) -> None:
         self._writing = asyncio.get_running_loop().create_task(self._write())
         self._writing.add_done_callback(self._done)
@@ -162,23 +169,34 @@ class AuditLog:
 
     async def _write(self) -> bool:
         """Write batches until the queue is empty; False when the table would not take them."""
-        loop = asyncio.get_running_loop()
         while self._queue:
-            taken = [self._queue.popleft() for _ in range(min(BATCH_ROWS, len(self._queue)))]
-            rows = _distinct(taken)
-            try:
-                left = await loop.run_in_executor(self._executor, self._writer.write, rows)
-            except Exception as error:  # noqa: BLE001 -- whatever the client raises, the rows are kept
-                self._queue.extendleft(reversed(rows))
-                self._back_off(type(error).__name__)
-                return False
-            self.written += len(rows) - len(left)
-            if left:
-                self._queue.extendleft(reversed(left))
-                self._back_off("unprocessed")
+            ends = await asyncio.gather(
+                *(self._write_batch(rows) for rows in self._batches(BATCHES_AT_ONCE))
+            )
+            if why := next((end for end in ends if end is not None), None):
+                self._back_off(why)
                 return False
         self._pause_seconds = 0.0
         return True
+
+    def _batches(self, most: int) -> list[list[Row]]:
+        """Up to so many batches, taken from the queue."""
+        queue = self._queue
+        sizes = [BATCH_ROWS] * min(most, -(-len(queue) // BATCH_ROWS))
+        return [
+            _distinct([queue.popleft() for _ in range(min(size, len(queue)))]) for size in sizes
+        ]
+
+    async def _write_batch(self, rows: list[Row]) -> str | None:
+        """Why not all of them are written, if so; what is not written is back in the queue."""
+        try:
+            left = await self._writer.write(rows)
+        except Exception as error:  # noqa: BLE001 -- whatever the writer raises, the rows are kept
+            self._queue.extendleft(reversed(rows))
+            return type(error).__name__
+        self.written += len(rows) - len(left)
+        self._queue.extendleft(reversed(left))
+        return "unprocessed" if left else None
 
     def _back_off(self, why: str) -> None:
         self.failures += 1

@@ -1,16 +1,17 @@
-"""AWS as the proxy uses it: five operations, all beside the request's path, in threads.
+"""AWS as the proxy uses it: five operations, all beside the request's path; the audit's in the event loop, in threads the others.
 
 Timeouts are short and retries few: every caller keeps what it has and tries again by itself.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
-import time
 from typing import Any
 
 from proxy.audit import Row
 from proxy.aws_json import DYNAMODB, EVENTS, SECRETS_MANAGER, SSM, AwsCalls
+from proxy.aws_loop import LoopCalls
 from proxy.reports import DETAIL_TYPE, SOURCE, Detail
 
 
@@ -62,23 +63,28 @@ class AuditTable:
     Rows are already in DynamoDB's own attribute values.
     """
 
-    def __init__(self, calls: AwsCalls, table: str) -> None:
+    def __init__(self, calls: LoopCalls, table: str) -> None:
         self._calls = calls
         self._table = table
 
-    def write(self, rows: list[Row]) -> list[Row]:
+    async def write(self, rows: list[Row]) -> list[Row]:
         """Write a batch; rows that the table did not take after a second attempt come back."""
         left: list[Row] = rows
         for delay_seconds in (0.1, 0.0):
-            left = self._put(left)
+            left = await self._put(left)
             if not left:
                 return []
-            time.sleep(delay_seconds)
+            await asyncio.sleep(delay_seconds)
         return left
 
-    def _put(self, rows: list[Row]) -> list[Row]:
+    def close(self) -> None:
+        """Close its connections."""
+        self._calls.close()
+
+    async def _put(self, rows: list[Row]) -> list[Row]:
         puts = [{"PutRequest": {"Item": row}} for row in rows]
-        answer = self._calls.call(DYNAMODB, "BatchWriteItem", {"RequestItems": {self._table: puts}})
+        asked = {"RequestItems": {self._table: puts}}
+        answer = await self._calls.call(DYNAMODB, "BatchWriteItem", asked)
         left = (answer.get("UnprocessedItems") or {}).get(self._table, [])
         return [item["PutRequest"]["Item"] for item in left]
 
@@ -103,6 +109,9 @@ class KeyTable:
 class NoTable:
     """Where rows go when the audit is turned off."""
 
-    def write(self, rows: list[Row]) -> list[Row]:
+    async def write(self, rows: list[Row]) -> list[Row]:
         """Take the rows and keep none."""
         return []
+
+    def close(self) -> None:
+        """There is nothing to close."""

@@ -78,42 +78,29 @@ class AwsCallFailed(Exception):
         self.code = code
 
 
-class AwsCalls:
-    """Calls of this process's account and region. Thread-safe; connections are shared and kept."""
+class AwsRequests:
+    """Where calls of this process's account and region go, and who signs them. Thread-safe."""
 
     def __init__(self) -> None:
-        trust = ssl.create_default_context(cafile=os.environ.get("AWS_CA_BUNDLE") or None)
-        self._pool = urllib3.PoolManager(
-            maxsize=4,
-            ssl_context=trust,
-            timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
-            retries=False,
-        )
         self._lock = threading.Lock()
         self._session: Any = None
         self._region = os.environ.get("AWS_DEFAULT_REGION") or os.environ.get("AWS_REGION") or ""
         self._endpoints: dict[str, str] = {}
         self._signers: dict[str, tuple[tuple[str | None, ...], Signer]] = {}
 
-    def call(self, service: Service, operation: str, request: Any) -> dict[str, Any]:
-        """One call's answer. `request`: the operation's input as JSON values, or already as JSON in bytes.
+    @property
+    def is_quick(self) -> bool:
+        """Whether `signed` asks nobody: the environment has the credential, and the region is known."""
+        return bool(self._region) and None not in _credential_of_environment()[:2]
+
+    def signed(
+        self, service: Service, operation: str, body: bytes
+    ) -> tuple[str, list[tuple[str, str]]]:
+        """The endpoint's URL, and the headers of one POST to its root.
 
         Raises:
-            AwsCallFailed: it was refused, or nobody answered, twice where that may pass.
             InvalidSettings: there is no region or no credential.
         """
-        body = request if isinstance(request, bytes) else msgspec.json.encode(request)
-        attempt = 0
-        while True:
-            attempt += 1
-            try:
-                return self._attempt(service, operation, body)
-            except _MayPass as passing:
-                if attempt == ATTEMPTS:
-                    raise passing.failure from None
-                time.sleep(random.uniform(0, BACK_OFF_SECONDS))  # noqa: S311 -- not for secrets
-
-    def _attempt(self, service: Service, operation: str, body: bytes) -> dict[str, Any]:
         sent = [
             ("content-type", f"application/x-amz-json-{service.version}"),
             ("x-amz-target", f"{service.target}.{operation}"),
@@ -121,13 +108,7 @@ class AwsCalls:
         with self._lock:  # a signer keeps its day's key, and is not made for several threads
             url = self._endpoint(service)
             signature = self._signer(service).headers(urlsplit(url).netloc, "/", sent, body)
-        headers = dict([*sent, *signature, ("accept-encoding", "identity")])
-        name = f"{service.name}:{operation}"
-        try:
-            answer = self._pool.request("POST", f"{url}/", body=body, headers=headers)
-        except urllib3.exceptions.HTTPError as error:
-            raise _MayPass(AwsCallFailed(name, type(error).__name__)) from None
-        return _content(name, answer.status, answer.data)
+        return url, [*sent, *signature, ("accept-encoding", "identity")]
 
     def _endpoint(self, service: Service) -> str:
         found = self._endpoints.get(service.name)
@@ -155,8 +136,7 @@ class AwsCalls:
 
     def _signer(self, service: Service) -> Signer:
         """The signer for the credential as it is now: what botocore finds may be renewed at any time."""
-        variables = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
-        credential = tuple(os.environ.get(name) or None for name in variables)
+        credential = _credential_of_environment()
         if None in credential[:2]:
             found = self._botocore().get_credentials()
             if found is None:
@@ -177,7 +157,62 @@ class AwsCalls:
         return self._session
 
 
-class _MayPass(Exception):
+class AwsCalls:
+    """Calls from threads. Connections are shared and kept."""
+
+    def __init__(self, requests: AwsRequests | None = None) -> None:
+        self._requests = requests or AwsRequests()
+        self._pool = urllib3.PoolManager(
+            maxsize=4,
+            ssl_context=trusting(),
+            timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
+            retries=False,
+        )
+
+    def call(self, service: Service, operation: str, request: Any) -> dict[str, Any]:
+        """One call's answer. `request`: the operation's input as JSON values.
+
+        Raises:
+            AwsCallFailed: it was refused, or nobody answered, twice where that may pass.
+            InvalidSettings: there is no region or no credential.
+        """
+        body = msgspec.json.encode(request)
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                return self._attempt(service, operation, body)
+            except MayPass as passing:
+                if attempt == ATTEMPTS:
+                    raise passing.failure from None
+                time.sleep(back_off_seconds())
+
+    def _attempt(self, service: Service, operation: str, body: bytes) -> dict[str, Any]:
+        url, headers = self._requests.signed(service, operation, body)
+        name = f"{service.name}:{operation}"
+        try:
+            answer = self._pool.request("POST", f"{url}/", body=body, headers=dict(headers))
+        except urllib3.exceptions.HTTPError as error:
+            raise MayPass(AwsCallFailed(name, type(error).__name__)) from None
+        return content(name, answer.status, answer.data)
+
+
+def trusting() -> ssl.SSLContext:
+    """What AWS's endpoints are verified against."""
+    return ssl.create_default_context(cafile=os.environ.get("AWS_CA_BUNDLE") or None)
+
+
+def back_off_seconds() -> float:
+    """How long to wait before the second attempt."""
+    return random.uniform(0, BACK_OFF_SECONDS)  # noqa: S311 -- not for secrets
+
+
+def _credential_of_environment() -> tuple[str | None, ...]:
+    variables = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+    return tuple(os.environ.get(name) or None for name in variables)
+
+
+class MayPass(Exception):
     """The failure may be gone at the next attempt."""
 
     def __init__(self, failure: AwsCallFailed) -> None:
@@ -185,18 +220,23 @@ class _MayPass(Exception):
         self.failure = failure
 
 
-def _content(operation: str, status: int, body: bytes) -> dict[str, Any]:
+def content(operation: str, status: int, body: bytes) -> dict[str, Any]:
+    """An answer's document.
+
+    Raises:
+        AwsCallFailed, MayPass: the answer is no success.
+    """
     try:
         content = json.loads(body or b"{}")
     except ValueError:
         content = None
     if not isinstance(content, dict):
         failure = AwsCallFailed(operation, f"status {status}", "the answer is not a JSON object")
-        raise _MayPass(failure)
+        raise MayPass(failure)
     if status == 200:
         return content
     code = str(content.get("__type") or content.get("code") or f"status {status}")
     code = code.rpartition("#")[2].partition(":")[0]
     detail = str(content.get("message") or content.get("Message") or "")
     failure = AwsCallFailed(operation, code, detail)
-    raise _MayPass(failure) if status >= 500 or code in THROTTLED else failure
+    raise MayPass(failure) if status >= 500 or code in THROTTLED else failure

@@ -21,7 +21,8 @@ from pathlib import Path
 from proxy.api import Api
 from proxy.audit import AuditLog, RowWriter
 from proxy.aws import AuditTable, EventBus, KeyTable, NoTable, Secrets, SsmParameters
-from proxy.aws_json import AwsCalls
+from proxy.aws_json import AwsCalls, AwsRequests
+from proxy.aws_loop import LoopCalls
 from proxy.caller_keys import CallerKeys, KeyGetter
 from proxy.carrier import Carrier, RetryBudget
 from proxy.circuit_breaker import BreakerPolicy
@@ -51,10 +52,11 @@ class Outside:
     @classmethod
     def aws(cls, settings: Settings) -> Outside:
         """The real one."""
-        calls = AwsCalls()
+        requests = AwsRequests()
+        calls = AwsCalls(requests)
         rows: RowWriter = NoTable()
         if settings.audit_table:
-            rows = AuditTable(calls, settings.audit_table)
+            rows = AuditTable(LoopCalls(requests), settings.audit_table)
         keys = KeyTable(calls, settings.keys_table) if settings.keys_table else None
         return cls(SsmParameters(calls), Secrets(calls), EventBus(calls), rows, keys)
 
@@ -67,8 +69,8 @@ class Core:
         clock = loop.time
         self._clock = clock
         self._settings = settings
-        # Config, secret, report and audit may each wait on AWS; none may keep another from its turn.
-        self._executor = ThreadPoolExecutor(max_workers=4, thread_name_prefix="aws")
+        # Config, secret and report may each wait on AWS; none may keep another from its turn.
+        self._executor = ThreadPoolExecutor(max_workers=3, thread_name_prefix="aws")
         self.source = ConfigSource(
             outside.parameters,
             settings.routing_config_parameter,
@@ -100,7 +102,7 @@ class Core:
             if outside.keys is not None
             else None
         )
-        self.audit = AuditLog(outside.rows, self._executor, clock)
+        self.audit = AuditLog(outside.rows, clock)
         self.metrics = Metrics(settings.link_id)
         self.carrier = Carrier(
             self.source,
@@ -163,6 +165,7 @@ class Core:
             await asyncio.gather(self._house, return_exceptions=True)
         await asyncio.gather(self.audit.flush(timeout_seconds), self.reports.flush(timeout_seconds))
         self.carrier.close()
+        self.audit.close()
         self._executor.shutdown(wait=False, cancel_futures=True)
         self._key_executor.shutdown(wait=False, cancel_futures=True)
 

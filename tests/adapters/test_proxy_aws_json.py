@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -27,8 +28,10 @@ from proxy.aws_json import (
     SSM,
     AwsCallFailed,
     AwsCalls,
+    AwsRequests,
     Service,
 )
+from proxy.aws_loop import LoopCalls
 from proxy.errors import InvalidSettings
 
 AT = datetime(2026, 3, 1, 12, 34, 56, tzinfo=UTC)
@@ -46,6 +49,32 @@ OPERATIONS: list[tuple[Service, str, str, dict[str, Any]]] = [
     (DYNAMODB, "BatchWriteItem", "batch_write_item", {"RequestItems": {"t": [{"PutRequest": {"Item": ROW}}]}}),
     (DYNAMODB, "GetItem", "get_item", {"TableName": "t", "Key": {"k": {"S": "v"}}, "ConsistentRead": True}),
 ]  # fmt: skip
+
+
+Caller = Callable[[Service, str, Any], dict[str, Any]]
+
+
+def by_thread() -> Caller:
+    """A caller in a thread, with connections of its own."""
+    return AwsCalls().call
+
+
+def in_loop() -> Caller:
+    """A caller in an event loop, likewise: one loop for each call, as none of these tests keeps a connection."""
+    requests = AwsRequests()
+
+    async def call(service: Service, operation: str, request: Any) -> dict[str, Any]:
+        calls = LoopCalls(requests)
+        try:
+            return await calls.call(service, operation, request)
+        finally:
+            calls.close()
+            await asyncio.sleep(0)  # its transports close in the next turn
+
+    return lambda *asked: asyncio.run(call(*asked))
+
+
+both_ways = pytest.mark.parametrize("caller", [by_thread, in_loop])
 
 
 class PlayedService:
@@ -187,40 +216,44 @@ def test_a_services_own_endpoint_in_the_environment_comes_first(environment, ser
     ],
     ids=["throughput", "throttled", "internal", "busy", "garbage"],
 )
-def test_what_may_pass_is_tried_once_more(service, status, answer):
+@both_ways
+def test_what_may_pass_is_tried_once_more(service, caller, status, answer):
     """A second attempt that is answered is as good as a first."""
     service.answers = [(status, answer), (200, b'{"Parameter": {"Value": "here"}}')]
-    assert AwsCalls().call(SSM, "GetParameter", {})["Parameter"]["Value"] == "here"
+    assert caller()(SSM, "GetParameter", {})["Parameter"]["Value"] == "here"
     assert len(service.requests) == 2
 
 
-def test_what_stays_is_told_with_awss_own_code(service):
+@both_ways
+def test_what_stays_is_told_with_awss_own_code(service, caller):
     """After the second attempt it is a failure."""
     service.answers = [(400, b'{"__type": "ThrottlingException", "message": "Rate exceeded"}')]
     with pytest.raises(
         AwsCallFailed, match=r"^ssm:GetParameter: ThrottlingException: Rate exceeded$"
     ):
-        AwsCalls().call(SSM, "GetParameter", {})
+        caller()(SSM, "GetParameter", {})
     assert len(service.requests) == 2
 
 
-def test_a_refusal_is_not_asked_again(service):
+@both_ways
+def test_a_refusal_is_not_asked_again(service, caller):
     """A right that is missing now is missing in half a second as well."""
     service.answers = [(400, b'{"__type": "AccessDeniedException", "Message": "not authorized"}')]
     with pytest.raises(AwsCallFailed, match="AccessDeniedException") as failed:
-        AwsCalls().call(SSM, "GetParameter", {})
+        caller()(SSM, "GetParameter", {})
     assert failed.value.code == "AccessDeniedException"
     assert len(service.requests) == 1
 
 
-def test_a_service_that_nobody_answers_for_is_a_failure(service):
+@both_ways
+def test_a_service_that_nobody_answers_for_is_a_failure(service, caller):
     """A refused connection names the operation."""
     service.answers = [(200, b"{}")]
     with (
         mock.patch.dict("os.environ", {"AWS_ENDPOINT_URL_SSM": "http://127.0.0.1:1"}),
         pytest.raises(AwsCallFailed, match=r"^ssm:GetParameter: "),
     ):
-        AwsCalls().call(SSM, "GetParameter", {})
+        caller()(SSM, "GetParameter", {})
     assert service.requests == []
 
 
@@ -229,7 +262,16 @@ def test_rows_that_the_table_did_not_take_come_back(service):
     left = {"UnprocessedItems": {"audit": [{"PutRequest": {"Item": ROW}}]}}
     service.answers = [(200, json.dumps(left).encode())]
     other = {"requestId": {"S": "two"}}
-    assert AuditTable(AwsCalls(), "audit").write([other, ROW]) == [ROW]
+
+    async def write() -> list[Any]:
+        table = AuditTable(LoopCalls(AwsRequests()), "audit")
+        try:
+            return await table.write([other, ROW])
+        finally:
+            table.close()
+            await asyncio.sleep(0)
+
+    assert asyncio.run(write()) == [ROW]
     offered = [
         [put["PutRequest"]["Item"] for put in json.loads(body)["RequestItems"]["audit"]]
         for _, body in service.requests
@@ -237,18 +279,22 @@ def test_rows_that_the_table_did_not_take_come_back(service):
     assert offered == [[other, ROW], [ROW]]
 
 
-def test_credentials_that_change_are_used_at_once(service):
+@both_ways
+def test_credentials_that_change_are_used_at_once(service, caller):
     """A renewed session's token signs the next call."""
     service.answers = [(200, b"{}")]
-    calls = AwsCalls()
-    calls.call(SSM, "GetParameter", {})
+    call = caller()
+    call(SSM, "GetParameter", {})
     with mock.patch.dict("os.environ", {"AWS_SESSION_TOKEN": "another"}):
-        calls.call(SSM, "GetParameter", {})
+        call(SSM, "GetParameter", {})
     tokens = [headers["x-amz-security-token"] for headers, _ in service.requests]
     assert tokens == [ENVIRONMENT["AWS_SESSION_TOKEN"], "another"]
 
 
-def test_without_a_credential_of_its_own_the_process_asks_botocore(service, environment, tmp_path):
+@both_ways
+def test_without_a_credential_of_its_own_the_process_asks_botocore(
+    service, caller, environment, tmp_path
+):
     """A profile, a container's role, an instance's: found as everywhere else, or missed by name."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
         environment.delenv(name)
@@ -257,9 +303,46 @@ def test_without_a_credential_of_its_own_the_process_asks_botocore(service, envi
     environment.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
     service.answers = [(200, b"{}")]
     with pytest.raises(InvalidSettings, match="credentials"):
-        AwsCalls().call(SSM, "GetParameter", {})
+        caller()(SSM, "GetParameter", {})
     (tmp_path / "credentials").write_text(
         "[default]\naws_access_key_id = FROMFILE\naws_secret_access_key = secret\n"
     )
-    AwsCalls().call(SSM, "GetParameter", {})
+    caller()(SSM, "GetParameter", {})
     assert "Credential=FROMFILE/" in service.requests[0][0]["authorization"]
+
+
+def test_a_call_in_the_loop_is_the_one_that_a_thread_makes(service):
+    """Of the same document, to the letter, but for the moment of signing."""
+    service.answers = [(200, b"{}")]
+    for call in (by_thread(), in_loop()):
+        call(DYNAMODB, "BatchWriteItem", {"RequestItems": {"t": [{"PutRequest": {"Item": ROW}}]}})
+    (theirs, their_body), (ours, our_body) = service.requests
+    moving = {"x-amz-date", "authorization", "user-agent"}
+    assert our_body == their_body
+    assert {n: v for n, v in ours.items() if n not in moving} == {
+        n: v for n, v in theirs.items() if n not in moving
+    }
+    assert (
+        ours["authorization"].partition("Signature=")[0]
+        == (theirs["authorization"].partition("Signature=")[0])
+    )
+
+
+def test_connections_of_the_loop_are_kept_and_replaced_when_their_peer_has_closed_them(service):
+    """A batch a second needs no connection a second, and a service that closed one costs no rows."""
+    service.answers = [(200, b"{}")]
+
+    async def test() -> int:
+        calls, opened = LoopCalls(AwsRequests()), set()
+        for _ in range(3):
+            await calls.call(DYNAMODB, "BatchWriteItem", {})
+            [kept] = next(iter(calls._idle.values()))
+            opened.add(id(kept))
+        kept.abort()  # as a peer's reset does
+        await calls.call(DYNAMODB, "BatchWriteItem", {})
+        calls.close()
+        await asyncio.sleep(0)
+        return len(opened)
+
+    assert asyncio.run(test()) == 1
+    assert len(service.requests) == 4

@@ -259,12 +259,15 @@ class Rows:
         self.out = False
         self.refuse_rows = 0
 
-    def write(self, rows: list[Row]) -> list[Row]:
+    async def write(self, rows: list[Row]) -> list[Row]:
         if self.out:
             raise ConnectionError("DynamoDB is out")
         refused, self.refuse_rows = min(self.refuse_rows, len(rows)), 0
         self.rows += rows[refused:]
         return rows[:refused]
+
+    def close(self) -> None:
+        """Nothing is kept."""
 
 
 @dataclass

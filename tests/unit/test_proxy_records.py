@@ -48,7 +48,7 @@ def test_rows_are_written_in_batches_and_none_is_lost_to_an_outage() -> None:
 
     async def test() -> None:
         rows, clock = Rows(), Clock()
-        log = AuditLog(rows, ThreadPoolExecutor(1), clock)
+        log = AuditLog(rows, clock)
         for number in range(3 * BATCH_ROWS):
             log.add(record(number))
         rows.out = True
@@ -68,7 +68,7 @@ def test_a_full_queue_counts_what_it_drops() -> None:
     """Memory is bounded: beyond the queue's size rows are dropped, and the number dropped is known."""
 
     async def test() -> None:
-        log = AuditLog(Rows(), ThreadPoolExecutor(1), Clock(), queue_rows=10)
+        log = AuditLog(Rows(), Clock(), queue_rows=10)
         for number in range(25):
             log.add(record(number))
         assert (len(log), log.dropped) == (10, 15)
@@ -82,7 +82,7 @@ def test_housekeeping_backs_off_from_a_failing_table() -> None:
     async def test() -> None:
         rows, clock = Rows(), Clock()
         rows.out = True
-        log = AuditLog(rows, ThreadPoolExecutor(1), clock)
+        log = AuditLog(rows, clock)
         log.add(record())
         for expected in (1, 2):
             log.write_if_due()
@@ -107,7 +107,7 @@ def test_two_rows_with_one_key_do_not_spoil_a_batch() -> None:
 
     async def test() -> None:
         rows = Rows()
-        log = AuditLog(rows, ThreadPoolExecutor(1), Clock())
+        log = AuditLog(rows, Clock())
         log.add(record(1, status=500))
         log.add(record(1, status=200))
         await log.flush(5)
