@@ -2,8 +2,9 @@
 
 Three of them: Bedrock runtime's own (`/model/{modelId}/converse` and its siblings, so that a stock SDK needs
 only another endpoint URL), the existing MVP's (`/v1/bedrock/…`, with `/bedrock` as an alias), and the process's
-own (`/healthz`, `/readyz`, `/metrics`). What the upstream says is passed on as it is: status, body, `x-amzn-*`
-headers. Bodies are not read for their meaning, save that token counts are picked out of them as numbers.
+own (`/healthz`, `/readyz`, `/metrics`, `/openapi.json`, which describes them all). What the upstream says is passed
+on as it is: status, body, `x-amzn-*` headers. Bodies are not read for their meaning, save that token counts are
+picked out of them as numbers.
 """
 
 from __future__ import annotations
@@ -63,11 +64,20 @@ OPERATIONS = frozenset(
     {"invoke", "invoke-with-response-stream", "converse", "converse-stream", "count-tokens"}
 )
 MVP_INVOKE = frozenset({"/v1/bedrock/invoke-model", "/bedrock"})
+ROUTING_INFORMATION = "/v1/bedrock/invoke-model"
+READING = ("GET", "HEAD")
 
 _MODEL_ROUTE = re.compile(r"/model/(?P<model>.+)/(?P<operation>[a-z-]+)")
 _GUARDRAIL_ROUTE = re.compile(r"/guardrail/(?P<guardrail>[^/]+)/version/(?P<version>[^/]+)/apply")
 # botocore's pattern for modelId allows these characters; the length limit is its own as well.
 _MODEL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+=-]{0,2047}")
+# Besides JSON's own types what curl says of any body when it is told nothing: the MVP's clients may rely on it.
+_JSON_TYPE = re.compile(
+    r"application/(?:json|[a-z0-9.!#$&^_-]+\+json|x-www-form-urlencoded)[ \t]*(?:;.*)?",
+    re.IGNORECASE,
+)
+# RFC 9110's token; the characters of a header's name.
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _FORWARDED = frozenset({"content-type", "accept"})
 _FORWARDED_PREFIX = "x-amzn-bedrock-"
@@ -96,9 +106,13 @@ _NOT_PASSED_BACK = frozenset(
         b"x-tunnel-used",
     }
 )
+# More digits are no count, and the audit's table would not take them.
+_TOKENS = re.compile(rb"[0-9]{1,9}")
 _INPUT_TOKENS = re.compile(rb'"(?:inputTokens|input_tokens)"\s*:\s*(\d{1,9})\b')
 _OUTPUT_TOKENS = re.compile(rb'"(?:outputTokens|output_tokens)"\s*:\s*(\d{1,9})\b')
 TAIL_BYTES = 4096
+WRAPPED_LIMIT_BYTES = 32 * 1024 * 1024
+"""The MVP's answers are kept whole, to be put into a document; nothing of Bedrock's is as long as this."""
 TARGETS_CACHED = 1024
 
 
@@ -136,6 +150,7 @@ class Api:
         self._allowed_models = allowed_models
         self._samples = samples
         self._routes: dict[str, Route] = {}
+        self._openapi: bytes | None = None
         self.body_limit_bytes = body_limit_bytes
 
     async def handle(self, request: Request) -> Response:
@@ -152,7 +167,7 @@ class Api:
                 return self._labelled(self._own(request), request_id, None)
             if route is not None and request.method != "POST":
                 _wrong_method("POST")
-            if path in MVP_INVOKE and request.method == "GET" and path != "/bedrock":
+            if path == ROUTING_INFORMATION and request.method in READING:
                 return self._labelled(self._routing_information(), request_id, None)
         except Refused as refused:
             return self._labelled(error_response(refused), request_id, None)
@@ -184,7 +199,8 @@ class Api:
                 raise too_large(self.body_limit_bytes)
             if mvp:
                 if request.method != "POST":
-                    _wrong_method("POST" if request.path == "/bedrock" else "GET, POST")
+                    also = "GET, HEAD, " if request.path == ROUTING_INFORMATION else ""
+                    _wrong_method(f"{also}POST")
                 route, headers, body = self._mvp_call(request)
             else:
                 if route is None:
@@ -309,6 +325,9 @@ class Api:
         return model_id
 
     def _mvp_call(self, request: Request) -> tuple[Route, list[tuple[str, str]], bytes]:
+        said = request.headers.get("content-type")
+        if said is not None and not _JSON_TYPE.fullmatch(said.strip()):
+            raise Refused(415, "ValidationException", "content-type: must be application/json")
         document = _json_object(request.body)
         model_id = document.get("modelId")
         if not isinstance(model_id, str):
@@ -317,9 +336,13 @@ class Api:
         if not isinstance(inner, str | dict):
             raise _invalid("body", "must be a string or an object")
         try:
-            text = inner if isinstance(inner, str) else json.dumps(inner, ensure_ascii=False)
+            text = (
+                inner
+                if isinstance(inner, str)
+                else json.dumps(inner, ensure_ascii=False, allow_nan=False)
+            )
             body = text.encode()
-        except (UnicodeEncodeError, RecursionError):
+        except (ValueError, RecursionError):
             raise _invalid("body", "cannot be written as JSON in UTF-8") from None
         headers: list[tuple[str, str]] = []
         for name, header in (("contentType", "content-type"), ("accept", "accept")):
@@ -335,13 +358,14 @@ class Api:
             "/healthz": lambda: json_response(200, {"status": "alive"}),
             "/readyz": self._readiness,
             "/metrics": self._exposition,
+            "/openapi.json": self._description,
             "/v1/bedrock/models": self._models,
         }
         answer = own.get(request.path)
         if answer is None:
             raise _unknown_route()
-        if request.method not in ("GET", "HEAD"):
-            _wrong_method("GET")
+        if request.method not in READING:
+            _wrong_method("GET, HEAD")
         return answer()
 
     def _readiness(self) -> Response:
@@ -367,6 +391,18 @@ class Api:
             (b"content-length", str(len(body)).encode()),
         ]
         return Response(200, headers, body)
+
+    def _description(self) -> Response:
+        if self._openapi is None:
+            # Here, so that a cold start does not load what it will hardly be asked for.
+            from proxy.openapi import encoded
+
+            self._openapi = encoded(self.body_limit_bytes)
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(self._openapi)).encode()),
+        ]
+        return Response(200, headers, self._openapi)
 
     def _models(self) -> Response:
         """The allow-list: Bedrock's own list is not served by its runtime endpoint."""
@@ -456,14 +492,16 @@ class Api:
 
     async def _mvp_answer(self, record: RequestRecord, carried: Carried) -> Response:
         exchange = carried.exchange
-        parts: list[bytes] = []
+        gathered = bytearray()
         try:
             while data := await exchange.chunk():
-                parts.append(data)
+                gathered += data
+                if len(gathered) > WRAPPED_LIMIT_BYTES:
+                    raise answer_too_large()
         except BrokenAnswer as error:
             self._carrier.answer_broke(carried, error)
             raise
-        body = b"".join(parts)
+        body = bytes(gathered)
         self._count_tokens(record, exchange.headers, body)
         content_type = next(
             (
@@ -494,9 +532,9 @@ class Api:
 
     def _count_tokens(self, record: RequestRecord, headers: Headers, tail: bytes) -> None:
         for name, value in headers:
-            if name == b"x-amzn-bedrock-input-token-count" and value.isdigit():
+            if name == b"x-amzn-bedrock-input-token-count" and _TOKENS.fullmatch(value):
                 record.input_tokens = int(value)
-            elif name == b"x-amzn-bedrock-output-token-count" and value.isdigit():
+            elif name == b"x-amzn-bedrock-output-token-count" and _TOKENS.fullmatch(value):
                 record.output_tokens = int(value)
         if record.input_tokens is None and (found := _INPUT_TOKENS.search(tail)):
             record.input_tokens = int(found[1])
@@ -604,6 +642,12 @@ def too_large(limit_bytes: int) -> Refused:
     return Refused(413, "ValidationException", f"body: is larger than {limit_bytes} bytes")
 
 
+def answer_too_large() -> Refused:
+    """The refusal to gather an answer that is longer than what can be kept or returned."""
+    message = "The answer is larger than can be returned in this way."
+    return Refused(502, "InternalServerException", message, kind="AnswerTooLarge")
+
+
 def _request_id(headers: dict[str, str]) -> str:
     given = headers.get("x-request-id")
     if given is not None and _REQUEST_ID.fullmatch(given):
@@ -616,6 +660,8 @@ def _forwarded(headers: dict[str, str]) -> list[tuple[str, str]]:
     found = []
     for name, value in headers.items():
         if name in _FORWARDED or name.startswith(_FORWARDED_PREFIX):
+            if name not in _FORWARDED and not _HEADER_NAME.fullmatch(name):
+                raise _invalid("header", "has a name that no header can have")
             if not is_header_value(value):
                 raise _invalid(name, "has characters that a header cannot carry")
             if name == "content-type" and "," in value:
@@ -627,7 +673,7 @@ def _forwarded(headers: dict[str, str]) -> list[tuple[str, str]]:
 def _decoded(text: str, field: str) -> str:
     try:
         return unquote_to_bytes(text).decode("ascii")
-    except UnicodeDecodeError:
+    except UnicodeError:
         raise _invalid(field, "must be ASCII") from None
 
 
@@ -642,12 +688,16 @@ def _identifier(value: str, field: str = "guardrailIdentifier") -> str:
 
 def _json_object(body: bytes) -> dict[str, Any]:
     try:
-        document = json.loads(body)
+        document = json.loads(body, parse_constant=_no_number)
     except (ValueError, RecursionError):
         raise _invalid("body", "is not JSON") from None
     if not isinstance(document, dict):
         raise _invalid("body", "must be a JSON object")
     return document
+
+
+def _no_number(constant: str) -> NoReturn:
+    raise ValueError(constant)
 
 
 def _seconds(name: str, text: str) -> float:

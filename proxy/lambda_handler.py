@@ -1,8 +1,9 @@
 """The proxy behind API Gateway: REST proxy events in, buffered answers out.
 
 The core lives on one event loop that persists between invocations, so that connections, config and credential
-do. It is made at the first invocation, from the environment as it is then. Answers are buffered whole: an event stream arrives at once, at its end. Authentication is API
-Gateway's; the handler takes its word for who the caller is.
+do. It is made at the first invocation, from the environment as it is then. Answers are buffered whole: an event
+stream arrives at once, at its end. Authentication is API Gateway's; the handler takes its word for who the caller is.
+An event that is none of API Gateway's is answered like one that asks for nothing.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ import asyncio
 import base64
 import binascii
 import time
+from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
-from proxy.api import too_large
+from proxy.api import answer_too_large, too_large
 from proxy.caller_keys import Grant
 from proxy.core import Core, Outside
 from proxy.logs import log_to_stderr
@@ -26,6 +28,7 @@ MARGIN_SECONDS = 1.0
 FLUSH_SECONDS = 2.0
 ANSWER_LIMIT_BYTES = 6 * 1024 * 1024 - 64 * 1024
 """Lambda's limit for an answer, less the envelope."""
+MILLISECONDS_LIMIT = 10.0**15
 TEXT = (b"application/json", b"text/")
 
 
@@ -79,14 +82,21 @@ class Edge:
         return answer
 
 
+def _mapping(owner: dict[str, Any], name: str) -> dict[str, Any]:
+    """An object of an event's, which may be null, missing, or in a strange event something else."""
+    found = owner.get(name)
+    return found if isinstance(found, dict) else {}
+
+
 def _headers(event: dict[str, Any]) -> dict[str, str]:
-    many = event.get("multiValueHeaders") or {
-        name: [value] for name, value in (event.get("headers") or {}).items()
+    many = _mapping(event, "multiValueHeaders") or {
+        name: [value] for name, value in _mapping(event, "headers").items()
     }
     found: dict[str, str] = {}
     for name, values in many.items():
         key = name.lower()
-        joined = ", ".join(values)
+        texts = values if isinstance(values, list) else []
+        joined = ", ".join(text for text in texts if isinstance(text, str))
         found[key] = f"{found[key]}, {joined}" if key in found else joined
     return found
 
@@ -95,6 +105,8 @@ def _request(
     event: dict[str, Any], headers: dict[str, str], limit: int, remaining: float
 ) -> Request:
     text = event.get("body") or ""
+    if not isinstance(text, str):
+        raise Refused(400, "ValidationException", "body: is not text in the event")
     if len(text) > limit * 4 // 3 + 4:
         raise too_large(limit)
     if event.get("isBase64Encoded"):
@@ -105,8 +117,8 @@ def _request(
             raise Refused(400, "ValidationException", message) from None
     else:
         body = text.encode(errors="replace")
-    context = event.get("requestContext") or {}
-    identity = context.get("identity") or {}
+    context = _mapping(event, "requestContext")
+    identity = _mapping(context, "identity")
     return Request(
         method=str(event.get("httpMethod", "")),
         path=str(event.get("path", "")),
@@ -120,13 +132,13 @@ def _request(
 
 
 def _caller(context: dict[str, Any], identity: dict[str, Any]) -> str:
-    authorizer = context.get("authorizer") or {}
+    authorizer = _mapping(context, "authorizer")
     return str(authorizer.get("principalId") or identity.get("userArn") or "anonymous")
 
 
 def _grant(context: dict[str, Any]) -> Grant | None:
     """What the authorizer read of the caller's key; None for callers that came in by IAM."""
-    authorizer = context.get("authorizer") or {}
+    authorizer = _mapping(context, "authorizer")
     principal = authorizer.get("principalId")
     if not principal:
         return None
@@ -141,7 +153,7 @@ def _grant(context: dict[str, Any]) -> Grant | None:
 def _gateway_time_left(context: dict[str, Any]) -> float:
     """API Gateway's clock runs since the request reached it, cold start included."""
     arrived_ms = context.get("requestTimeEpoch")
-    if not isinstance(arrived_ms, int | float):
+    if not isinstance(arrived_ms, int | float) or not 0 <= arrived_ms < MILLISECONDS_LIMIT:
         return GATEWAY_SECONDS
     elapsed = time.time() - arrived_ms / 1000
     return GATEWAY_SECONDS - min(max(elapsed, 0.0), GATEWAY_SECONDS - 2 * MARGIN_SECONDS)
@@ -150,16 +162,9 @@ def _gateway_time_left(context: dict[str, Any]) -> float:
 async def _buffered(core: Core, response: Response, headers: dict[str, str]) -> dict[str, Any]:
     body = response.body
     if not isinstance(body, bytes):
-        parts: list[bytes] = []
-        try:
-            async for part in body:
-                parts.append(part)
-        except StreamBroke:
-            message = "The upstream's answer broke off; the request was not sent again."
-            refused = Refused(502, "InternalServerException", message, kind="AnswerBroke")
-            response = core.api.refusal(refused, headers)
-            parts = [response.body] if isinstance(response.body, bytes) else []
-        body = b"".join(parts)
+        response = await _gathered(core, response, body, headers)
+        assert isinstance(response.body, bytes)
+        body = response.body
     content_type = next((v for n, v in response.headers if n == b"content-type"), b"")
     encoded = any(n == b"content-encoding" for n, _ in response.headers)
     is_text = content_type.startswith(TEXT) and not encoded
@@ -171,9 +176,7 @@ async def _buffered(core: Core, response: Response, headers: dict[str, str]) -> 
     if not is_text:
         text = base64.b64encode(body).decode()
     if len(text) > ANSWER_LIMIT_BYTES:
-        message = "The answer is larger than a Lambda function can return."
-        refused = Refused(502, "InternalServerException", message, kind="AnswerTooLarge")
-        response = core.api.refusal(refused, headers)
+        response = core.api.refusal(answer_too_large(), headers)
         assert isinstance(response.body, bytes)
         text, is_text = response.body.decode(), True
     many: dict[str, list[str]] = {}
@@ -187,6 +190,25 @@ async def _buffered(core: Core, response: Response, headers: dict[str, str]) -> 
         "body": text,
         "isBase64Encoded": not is_text,
     }
+
+
+async def _gathered(
+    core: Core, response: Response, stream: AsyncIterator[bytes], headers: dict[str, str]
+) -> Response:
+    """The response with its stream read to the end, or the refusal in its place."""
+    body = bytearray()
+    try:
+        async for part in stream:
+            body += part
+            if len(body) > ANSWER_LIMIT_BYTES:
+                if close := getattr(stream, "aclose", None):
+                    await close()
+                return core.api.refusal(answer_too_large(), headers)
+    except StreamBroke:
+        message = "The upstream's answer broke off; the request was not sent again."
+        refused = Refused(502, "InternalServerException", message, kind="AnswerBroke")
+        return core.api.refusal(refused, headers)
+    return Response(response.status, response.headers, bytes(body))
 
 
 _edge: Edge | None = None

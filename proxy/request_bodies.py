@@ -118,6 +118,7 @@ class Body:
 
     held: HeldBodies
     counted: int = 0
+    whole: bool = False
 
     async def read(self, receive: Receive, headers: dict[str, str], limit: int) -> bytes:
         """The whole body.
@@ -131,20 +132,21 @@ class Body:
             raise too_large(limit)
         message = await self.held.patience.next_part(receive)
         body: bytes = message.get("body", b"")
+        self.whole = not message.get("more_body", False)
         self._grow(len(body), len(body), limit)
-        if not message.get("more_body", False):
+        if self.whole:
             return body
-        parts, size = [body], len(body)
+        gathered = bytearray(body)
         late_at = asyncio.get_running_loop().time() + BODY_SECONDS
-        while message.get("more_body", False):
+        while not self.whole:
             message = await self.held.patience.next_part(receive)
+            self.whole = not message.get("more_body", False)
             if asyncio.get_running_loop().time() > late_at:
                 raise too_slow()
             part = message.get("body", b"")
-            size += len(part)
-            self._grow(size, len(part), limit)
-            parts.append(part)
-        return b"".join(parts)
+            gathered += part
+            self._grow(len(gathered), len(part), limit)
+        return bytes(gathered)
 
     def let_go(self) -> None:
         """Count it no longer."""

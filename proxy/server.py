@@ -34,10 +34,13 @@ Scope = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
 AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+LINGER_SECONDS = 2.0
+"""How long a refused caller's body is still taken, so that the refusal is read and not lost in a reset."""
+LINGER_BYTES = 64 * 1024 * 1024
 DRAIN_SECONDS = 30
 KEEP_ALIVE_SECONDS = 75
 """Longer than SDKs keep idle connections for, so that seldom a request meets a closing one."""
-OPEN_TO_ALL = frozenset({"/healthz", "/readyz", "/metrics"})
+OPEN_TO_ALL = frozenset({"/healthz", "/readyz", "/metrics", "/openapi.json"})
 
 
 class Callers:
@@ -165,7 +168,7 @@ async def _serve(
         response = core.api.refusal(refused, headers)
         # The rest of a body that nobody will read must not be taken for the next request.
         response.headers.append((b"connection", b"close"))
-        await _answer(response, receive, send)
+        await _refuse(response, held, receive, send)
         return
     except CallerLeft:
         return
@@ -203,6 +206,24 @@ async def _answer(response: Response, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.body", "body": body})
         return
     await _stream(start, body, receive, send)
+
+
+async def _refuse(response: Response, held: Body, receive: Receive, send: Send) -> None:
+    """Answer, and take what the caller still sends, for a bounded while.
+
+    A connection that is closed upon unread bytes is reset, and the caller may never see the answer.
+    """
+    head = {"status": response.status, "headers": response.headers}
+    await send({"type": "http.response.start"} | head)
+    await send({"type": "http.response.body", "body": response.body, "more_body": True})
+    taken = 0
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LINGER_SECONDS):
+            while not held.whole and taken < LINGER_BYTES:
+                message = await receive()
+                taken += len(message.get("body", b""))
+                held.whole = not message.get("more_body", False)
+    await send({"type": "http.response.body", "body": b""})
 
 
 async def _stream(start: Message, body: AsyncIterator[bytes], receive: Receive, send: Send) -> None:
