@@ -1,8 +1,10 @@
-"""What a client may take its time with, and how much, before its request is known.
+"""What a client may take its time with, and how much of it, around the bodies of its requests.
 
-uvicorn bounds neither the time nor the size of a request's head, so that a client could hold a connection
-open for ever or make the process remember headers without end. This protocol closes such connections; a
-request whose head comes in one piece, as nearly all do, costs it no timer.
+uvicorn bounds neither the time nor the size of a request's head, nor what comes within a body and is no body
+(trailers, chunk extensions), nor how many requests wait on a connection for the answer to an earlier one. And it
+answers what it cannot parse at once, even when the answer to an earlier request has yet to come or has begun, so that
+the client would take the one for the other. This protocol bounds and mends these; a request that comes in one piece,
+as nearly all do, costs it no timer.
 """
 
 from __future__ import annotations
@@ -10,17 +12,31 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 HEAD_SECONDS = 10.0
 HEAD_LIMIT_BYTES = 64 * 1024
+"""Of a head, and of what comes in a row within a body without adding to it."""
+WAITING_LIMIT = 64
+"""Requests on one connection that wait for the answer to an earlier one."""
+
+
+class TooManyWaiting(Exception):
+    """The client sends requests faster than it takes answers."""
+
+
+async def _not_understood(_scope: Any, _receive: Any, send: Any) -> None:
+    headers = [(b"content-length", b"0"), (b"connection", b"close")]
+    await send({"type": "http.response.start", "status": 400, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})
 
 
 class GuardedProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP/1.1 protocol with a bounded head."""
+    """uvicorn's HTTP/1.1 protocol with bounds, and with one answer for each request."""
 
     _in_head = True
     _head_bytes = 0
+    _bare_bytes = 0
     _head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
@@ -35,15 +51,20 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """See asyncio."""
+        cycle: RequestResponseCycle | None = self.cycle
+        receiving = cycle if cycle is not None and cycle.more_body else None
+        before = len(receiving.body) if receiving is not None else 0
         super().data_received(data)
-        if not self._in_head:
-            self._disarm()
+        if self._in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_LIMIT_BYTES:
+                self._turn_away(b"431 Request Header Fields Too Large")
+            elif self._head_timer is None:
+                self._arm()
             return
-        self._head_bytes += len(data)
-        if self._head_bytes > HEAD_LIMIT_BYTES:
-            self._turn_away(b"431 Request Header Fields Too Large")
-        elif self._head_timer is None:
-            self._arm()
+        self._disarm()
+        if receiving is not None:
+            self._count_bare(receiving, before, len(data))
 
     def on_message_begin(self) -> None:
         """See httptools."""
@@ -55,6 +76,33 @@ class GuardedProtocol(HttpToolsProtocol):
         """See httptools."""
         self._in_head = False
         super().on_headers_complete()
+        # Trailers come by the same callback as headers, and the application must not take them for such.
+        self.headers = []
+        if len(self.pipeline) > WAITING_LIMIT:
+            raise TooManyWaiting
+
+    def send_400_response(self, msg: str) -> None:
+        """What cannot be parsed: told where it can be told, and the end of the connection in any case."""
+        if self._may_speak():
+            self._leave_body()
+            super().send_400_response(msg)
+        elif self.pipeline and self.cycle.more_body:
+            # It waits its turn behind whole requests, and is the last.
+            self.pipeline[0] = (self.cycle, _not_understood)
+        elif self.cycle.more_body:
+            self.transport.close()
+        else:
+            # Whole requests came before it: they are answered, and nothing after them.
+            self.cycle.keep_alive = False
+
+    def _count_bare(self, cycle: RequestResponseCycle, before: int, size: int) -> None:
+        """Bound what comes within a body and is none of it."""
+        if not cycle.more_body or len(cycle.body) != before or cycle.response_complete:
+            self._bare_bytes = 0
+            return
+        self._bare_bytes += size
+        if self._bare_bytes > HEAD_LIMIT_BYTES:
+            self._turn_away(b"431 Request Header Fields Too Large")
 
     def _arm(self) -> None:
         self._head_timer = self.loop.call_later(HEAD_SECONDS, self._too_slow)
@@ -66,10 +114,31 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _too_slow(self) -> None:
         self._head_timer = None
-        self._turn_away(b"408 Request Timeout")
+        if self._may_speak():
+            self._turn_away(b"408 Request Timeout")
+        else:
+            # An earlier request is still being answered; this one may wait for as long.
+            self._arm()
+
+    def _may_speak(self) -> bool:
+        """Whether an answer that is written now is one to the request that is being received."""
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is None or cycle.response_complete:
+            return True
+        return cycle.more_body and not cycle.response_started and not self.pipeline
 
     def _turn_away(self, status: bytes) -> None:
-        if not self.transport.is_closing():
+        if self.transport.is_closing():
+            return
+        if self._may_speak():
+            self._leave_body()
             head = b"HTTP/1.1 " + status + b"\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
             self.transport.write(head)
-            self.transport.close()
+        self.transport.close()
+
+    def _leave_body(self) -> None:
+        """The application gets no more of the request, and what it may still answer goes nowhere."""
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            cycle.disconnected = True
+            cycle.message_event.set()
