@@ -238,8 +238,16 @@ class Carrier:
             self._confirm(state)
 
     def usable_paths(self) -> list[str]:
-        """Names of enabled paths that are not ejected."""
-        return [name for name, state in self._states.items() if state.admits()]
+        """Names of enabled paths that are not ejected and that some data class may use."""
+        config = self._source.current
+        if config is None:
+            return []
+        allowed = {method for methods in config.data_classes.values() for method in methods}
+        return [
+            name
+            for name, state in self._states.items()
+            if state.admits() and state.upstream.path.routing_method in allowed
+        ]
 
     def tend(self, now: float) -> None:
         """For housekeeping: probe ejected paths whose time has come, close idle connections."""
@@ -453,7 +461,9 @@ class Carrier:
         call.attempts.append((name, "answered"))
         slow = False
         for header, value in exchange.headers:
-            if header == LATENCY_HEADER and value.isdigit() and exchange.first_byte_at is not None:
+            if header == LATENCY_HEADER and exchange.first_byte_at is not None:
+                if not (value.isdigit() and len(value) <= 9):
+                    continue
                 elapsed = carried.connect_seconds + exchange.first_byte_at - exchange.written_at
                 slow = elapsed - int(value) / 1000 > SLOW_PATH_SECONDS
         self._note(state, state.breaker.succeeded(self._loop.time(), slow=slow))

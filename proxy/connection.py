@@ -21,7 +21,8 @@ import httptools
 
 from proxy.errors import BrokenAnswer, DeadlinePassed, NotSent, Unanswered
 
-HEADER_LIMIT_BYTES = 64 * 1024
+BARE_LIMIT_BYTES = 64 * 1024
+"""Of an answer, what may come in a row without adding to its body: its head, chunk sizes, trailers."""
 BUFFER_HIGH_BYTES = 256 * 1024
 JOIN_LIMIT_BYTES = 64 * 1024
 STALE_SECONDS = 1.0
@@ -41,6 +42,10 @@ class Address:
     def ip(self) -> str:
         """The IP address alone."""
         return str(self.sockaddr[0])
+
+
+class NoStatus(Exception):
+    """What stands in a status' place is none of HTTP's."""
 
 
 class Exchange:
@@ -156,8 +161,8 @@ class UpstreamConnection(asyncio.Protocol):
     """A connected socket whose peer has been attested."""
 
     __slots__ = (
+        "_bare_bytes",
         "_exchange",
-        "_header_bytes",
         "_informational",
         "_keep_alive",
         "_on_end",
@@ -188,7 +193,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._transport: asyncio.Transport | None = None
         self._exchange: Exchange | None = None
-        self._header_bytes = 0
+        self._bare_bytes = 0
         self._informational = False
         self._keep_alive = False
         self._until_close = False
@@ -214,7 +219,7 @@ class UpstreamConnection(asyncio.Protocol):
             raise NotSent("closed")
         exchange = Exchange(self, self.loop.time(), deadline)
         self._exchange = exchange
-        self._header_bytes = 0
+        self._bare_bytes = 0
         self._until_close = False
         if len(body) <= JOIN_LIMIT_BYTES:
             transport.write(head + body)
@@ -263,8 +268,7 @@ class UpstreamConnection(asyncio.Protocol):
         exchange.bytes_received += len(data)
         if exchange.first_byte_at is None:
             exchange.first_byte_at = now
-        if not exchange.status:
-            self._header_bytes += len(data)
+        before = exchange.buffered
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
@@ -276,15 +280,19 @@ class UpstreamConnection(asyncio.Protocol):
             else:
                 exchange.fail(BrokenAnswer("garbage"))
             return
-        if not exchange.status and self._header_bytes > HEADER_LIMIT_BYTES:
-            exchange.fail(BrokenAnswer("endless_headers"))
-            return
         if exchange.complete:
             self.end_exchange(exchange, reusable=self._keep_alive)
-        elif exchange.buffered > BUFFER_HIGH_BYTES and not self._paused:
-            self._paused = True
-            assert self._transport is not None
-            self._transport.pause_reading()
+        elif exchange.buffered == before:
+            self._bare_bytes += len(data)
+            if self._bare_bytes > BARE_LIMIT_BYTES:
+                exchange.fail(BrokenAnswer("endless_headers"))
+                return
+        else:
+            self._bare_bytes = 0
+            if exchange.buffered > BUFFER_HIGH_BYTES and not self._paused:
+                self._paused = True
+                assert self._transport is not None
+                self._transport.pause_reading()
         if exchange.status:
             exchange.wake()
 
@@ -330,6 +338,8 @@ class UpstreamConnection(asyncio.Protocol):
         if exchange is None or exchange.complete:
             return
         status = self._parser.get_status_code()
+        if not 100 <= status < 600:
+            raise NoStatus
         self._informational = status < 200
         if self._informational:
             exchange.headers.clear()
