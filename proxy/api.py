@@ -151,6 +151,7 @@ class Api:
         self._samples = samples
         self._routes: dict[str, Route] = {}
         self._openapi: bytes | None = None
+        self._edge_refusals: dict[int, int] = {}
         self.body_limit_bytes = body_limit_bytes
 
     async def handle(self, request: Request) -> Response:
@@ -174,7 +175,8 @@ class Api:
         return await self._infer(request, request_id, route)
 
     def refusal(self, refused: Refused, headers: dict[str, str]) -> Response:
-        """An edge's own refusal, labelled as every answer is."""
+        """An edge's own refusal, labelled as every answer is, and counted; it has no row in the audit."""
+        self._edge_refusals[refused.status] = self._edge_refusals.get(refused.status, 0) + 1
         return self._labelled(error_response(refused), _request_id(headers), None)
 
     def ready(self) -> bool:
@@ -326,7 +328,7 @@ class Api:
 
     def _mvp_call(self, request: Request) -> tuple[Route, list[tuple[str, str]], bytes]:
         said = request.headers.get("content-type")
-        if said is not None and not _JSON_TYPE.fullmatch(said.strip()):
+        if said and not _JSON_TYPE.fullmatch(said.strip()):
             raise Refused(415, "ValidationException", "content-type: must be application/json")
         document = _json_object(request.body)
         model_id = document.get("modelId")
@@ -379,6 +381,9 @@ class Api:
 
     def _exposition(self) -> Response:
         samples = self._samples()
+        for status, count in self._edge_refusals.items():
+            label = ("status", str(status))
+            samples.append(("twinspan_proxy_edge_refusals_total", (label,), float(count)))
         for name, state in self._carrier.states.items():
             labels = (("path", name),)
             closed = state.breaker.state is BreakerState.CLOSED

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -75,7 +76,7 @@ def digest_of(authorization: str | None) -> str | None:
     key = key.strip()
     if scheme.lower() != "bearer" or not key or len(key) > KEY_LIMIT_CHARACTERS:
         return None
-    return hashlib.sha256(key.encode()).hexdigest()
+    return hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()
 
 
 def grant_from_item(item: Mapping[str, Any]) -> Grant | None:
@@ -94,9 +95,12 @@ def grant_from_item(item: Mapping[str, Any]) -> Grant | None:
         usage_plan = item["usagePlan"]["S"] if "usagePlan" in item else None
     except KeyError as error:
         raise InvalidKeyItem(f"{error.args[0]}: is missing or of the wrong type") from None
-    except (TypeError, ValueError, AttributeError):
+    except (TypeError, ValueError, AttributeError, OverflowError):
         raise InvalidKeyItem("item: a field is of the wrong type") from None
-    if not principal or expires_at != expires_at:
+    said = (principal, *(text for text in (data_class, usage_plan) if text is not None))
+    if not all(isinstance(text, str) for text in said):
+        raise InvalidKeyItem("item: a field is of the wrong type")
+    if not principal or not math.isfinite(expires_at):
         raise InvalidKeyItem("principal or expiresAt: is empty")
     return Grant(principal, data_class, models, usage_plan, expires_at)
 

@@ -379,10 +379,11 @@ class Carrier:
     async def _over_path(
         self, state: PathState, call: Call, config: RoutingConfig, credential: Credential
     ) -> Carried:
-        """One path, on at most two connections and with at most two credentials."""
+        """One path, on at most two connections and with each credential at most once."""
         # A pooled connection may be closed by its peer just as a request leaves. A caller who cannot have
         # that mended by a second sending is not exposed to it.
         fresh = not self._resend_wanted(call)
+        refused: tuple[Credential, ...] = ()
         while True:
             try:
                 carried = await self._attempt(state, call, config, credential, fresh=fresh)
@@ -406,8 +407,9 @@ class Carrier:
                 state.breaker.cancelled()
                 raise
             if carried.exchange.status == 403 and _about_credential(carried.exchange):
+                refused += (credential,)
                 other = await self._credentials.after_refusal(credential)
-                if other is not None:
+                if other is not None and not any(other is known for known in refused):
                     carried.exchange.give_up()
                     state.breaker.cancelled()
                     call.attempts.append((state.upstream.path.name, "credential_refused"))

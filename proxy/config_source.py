@@ -10,6 +10,7 @@ proxies use the same generation at the same moment; they differ by up to the tim
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
 import os
 import tempfile
@@ -49,9 +50,16 @@ class EndpointRules:
         host = (parts.hostname or "").lower()
         if not any(_host_matches(host, pattern) for pattern in self.hosts):
             return "its host is not on the allow-list"
-        if parts.scheme != "https" and not self.allow_plaintext and not host.startswith("127."):
+        if parts.scheme != "https" and not self.allow_plaintext and not _is_loopback(host):
             return "plaintext http is allowed to a loopback address only"
         return None
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _host_matches(host: str, pattern: str) -> bool:
@@ -98,7 +106,7 @@ class ConfigSource:
         self._refresh: asyncio.Task[None] | None = None
         self._due_at = float("-inf")
         self._asked_at = float("-inf")
-        self._read_at = float("-inf")
+        self._read_ended_at = float("-inf")
         self._refused_text: str | None = None
         self._listeners: list[Callable[[RoutingConfig | None, RoutingConfig], None]] = []
         self.counters = ConfigCounters()
@@ -123,7 +131,7 @@ class ConfigSource:
         now = self._clock()
         if now < self._due_at:
             return self.current
-        if self.current is None or now - self._read_at > self._maximum_age_seconds:
+        if self.current is None or now - self._read_ended_at > self._maximum_age_seconds:
             asked_lately = now - self._asked_at < MINIMUM_GENERATION_REFRESH_SECONDS
             if self._refresh is not None or not asked_lately:
                 await self._refreshed(WAIT_SECONDS)
@@ -171,12 +179,14 @@ class ConfigSource:
             text = await loop.run_in_executor(self._executor, self._getter.get, self._parameter)
         except Exception as error:  # noqa: BLE001 -- whatever SSM's client raises, the last good config stays
             self.counters.unavailable += 1
+            # The outage is known: no request need wait to find it out.
+            self._read_ended_at = self._clock()
             # Soon again, but not at each request: an outage must not become a storm of reads.
             self._due_at = self._clock() + min(self._ttl_seconds, 1.0)
             logger.warning("routing config unavailable", extra={"error": type(error).__name__})
             return
         now = self._clock()
-        self._read_at = now
+        self._read_ended_at = now
         self._due_at = now + self._ttl_seconds * REFRESH_SHARE_OF_TTL
         if self.adopt(text) and self._cache_file is not None:
             try:

@@ -1,8 +1,9 @@
 """The commercial partition's credential, from GovCloud's Secrets Manager, kept in memory only.
 
 Rotation without a failed call: the rotation keeps the old key valid for a while, the proxy refreshes on a
-timer, and an upstream refusal of the credential makes it refetch once. Through an outage of Secrets Manager
-the credential in hand stays in use.
+timer, and an upstream refusal of the credential makes it refetch once. Where the new key is refused, as it can be
+before IAM has told all of itself of it, the one that it replaced is used. Through an outage of Secrets Manager the
+credential in hand stays in use. A process that starts between the two knows the new one alone.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ logger = logging.getLogger(__name__)
 WAIT_SECONDS = 3.0
 REFETCH_SECONDS = 2.0
 """Refusals closer together than this share one refetch."""
+OVERLAP_SECONDS = 900.0
+"""For so long after a rotation the credential before it is tried when the new one is refused."""
 
 
 class SecretGetter(Protocol):
@@ -54,7 +57,7 @@ def parse_credential(text: str) -> Credential:
     """
     try:
         document = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise InvalidCredential("secret: is not JSON") from None
     if not isinstance(document, dict):
         raise InvalidCredential("secret: is not a JSON object")
@@ -107,6 +110,8 @@ class CredentialSource:
         self._ttl_seconds = ttl_seconds
         self._clock = clock
         self._text: str | None = None
+        self._previous: Credential | None = None
+        self._replaced_at = float("-inf")
         self._due_at = float("-inf")
         self._asked_at = float("-inf")
         self._refresh: asyncio.Task[None] | None = None
@@ -124,12 +129,19 @@ class CredentialSource:
         return self.current
 
     async def after_refusal(self, used: Credential) -> Credential | None:
-        """The upstream refused `used`: a different credential to try once, or None if there is none."""
+        """The upstream refused `used`: a different credential to try once, or None if there is none.
+
+        The caller must not ask with the same one twice: the current one and its predecessor may answer for each other.
+        """
         if self.current is used and (
             self._refresh is not None or self._clock() - self._asked_at >= REFETCH_SECONDS
         ):
             await self._refreshed()
-        return None if self.current is used else self.current
+        if self.current is not used:
+            return self.current
+        if self._clock() - self._replaced_at < OVERLAP_SECONDS:
+            return self._previous
+        return None
 
     def refresh_if_due(self) -> None:
         """For housekeeping."""
@@ -158,8 +170,9 @@ class CredentialSource:
         try:
             text = await loop.run_in_executor(self._executor, self._getter.get, self._secret_id)
             if text != self._text:
-                self.current = parse_credential(text)
-                self._text = text
+                fresh = parse_credential(text)
+                self._previous, self._replaced_at = self.current, self._clock()
+                self.current, self._text = fresh, text
         except InvalidCredential as error:
             self.failures += 1
             self._due_at = self._clock() + min(self._ttl_seconds, 10.0)

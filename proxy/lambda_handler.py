@@ -145,7 +145,7 @@ def _grant(context: dict[str, Any]) -> Grant | None:
     models = str(authorizer.get("allowedModels") or "")
     return Grant(
         principal=str(principal),
-        data_class=authorizer.get("dataClass") or None,
+        data_class=str(authorizer.get("dataClass") or "") or None,
         allowed_models=tuple(models.split(",")) if models else (),
     )
 

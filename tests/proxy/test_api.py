@@ -246,6 +246,9 @@ async def test_the_mvps_clients_are_served_as_before(route: str, inner: Any) -> 
         (b'{"modelId":"a"}', "body"),
         (b'{"modelId":"a","body":[1]}', "body"),
         (b'{"modelId":"a","body":"\\ud800"}', "body"),
+        (b'{"modelId":"a","body":{"x":NaN}}', "body"),
+        (b'{"modelId":"a","body":{"x":1e999}}', "body"),
+        (b'{"modelId":"a","body":{"x":' + b"9" * 5000 + b"}}", "body"),
         (b'{"modelId":"a","body":{},"contentType":5}', "contentType"),
         (b'{"modelId":"a","body":{},"accept":"a\\r\\nx: y"}', "accept"),
     ],
@@ -258,6 +261,34 @@ async def test_a_wrong_mvp_document_is_told_by_field(document: bytes, field: str
         assert answer.status == 400
         assert answer.json["message"].startswith(f"{field}: ")
         assert w.upstreams["tunnel-1"].connections == 0
+
+
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [
+        ("application/json; charset=utf-8", 200),
+        ("Application/JSON", 200),
+        ("application/vnd.a.b+json", 200),
+        ("application/x-www-form-urlencoded", 200),
+        ("text/plain", 415),
+        ("application/xml", 415),
+        ("application/jsonx", 415),
+        ("multipart/form-data; boundary=x", 415),
+        ("application/json, text/plain", 415),
+        ("", 200),
+    ],
+)
+@run
+async def test_an_mvp_document_is_said_to_be_json(said: str, status: int) -> None:
+    """A content type that is not JSON's (or curl's for anything) is 415 and goes nowhere; none at all is accepted."""
+    async with world() as w:
+        answer = await w.call("/bedrock", b'{"modelId":"a","body":{}}', Content_Type=said)
+        assert answer.status == status
+        assert w.calls("tunnel-1") == (1 if status == 200 else 0)
+        request = Request(
+            "POST", "/bedrock", {}, b'{"modelId":"a","body":{}}', "10.0.1.7", "tester"
+        )
+        assert (await w.core.handle(request)).status == 200
 
 
 @run
@@ -347,6 +378,18 @@ async def test_readiness_follows_the_paths() -> None:
 
 
 @run
+async def test_a_path_that_nobody_may_use_makes_nobody_ready() -> None:
+    """With both tunnels ejected, an enabled path that no data class may use does not count."""
+    async with world("tunnel-1", "internet") as w:
+        w.core.carrier.states["tunnel-1"].breaker.trip(0.0, "test")
+        assert (await w.call("/readyz", method="GET")).status == 503
+        await w.adopt(data_classes={"default": ["vpn"], "public": ["vpn", "internet"]})
+        w.core.carrier.states["tunnel-1"].breaker.trip(0.0, "test")
+        answer = await w.call("/readyz", method="GET")
+        assert (answer.status, answer.json["usable_paths"]) == (200, ["internet"])
+
+
+@run
 async def test_routing_information_is_what_is_in_use() -> None:
     """`GET /v1/bedrock/invoke-model` tells the paths, the active one and each breaker."""
     async with world() as w:
@@ -385,6 +428,34 @@ async def test_a_rotated_credential_costs_no_call() -> None:
         answer = await w.call()
         assert (answer.status, answer.tunnel) == (200, "tunnel-1")
         assert (await w.call()).status == 200
+        assert w.calls("tunnel-2") == 0
+
+
+@run
+async def test_a_new_credential_that_is_not_yet_known_costs_no_call() -> None:
+    """While the upstream still refuses the new key, the old one carries the call; when it refuses both, it says so."""
+    rotated = json.dumps(json.loads(SECRET) | {"aws_access_key_id": "AKIDROTATED"})
+    accepted = {"AKIDEXAMPLE"}
+
+    async with world() as w:
+
+        async def only_the_accepted(upstream: Any, seen: Any, writer: Any) -> None:
+            if any(key in seen.headers["authorization"] for key in accepted):
+                await answer_well(upstream, seen, writer)
+            else:
+                refusal = http(403, b"{}", "x-amzn-ErrorType: UnrecognizedClientException:http://x")
+                await answer_with(refusal)(upstream, seen, writer)
+
+        w.upstreams["tunnel-1"].behaviour = only_the_accepted
+        w.secrets.text = rotated
+        w.core.credentials.begin_refresh()
+        await w.core.credentials._refreshed()
+        for key, status, calls in (("AKIDEXAMPLE", 200, 2), ("AKIDROTATED", 200, 1), ("", 403, 2)):
+            accepted.clear()
+            accepted.update({key} if key else ())
+            before = w.calls("tunnel-1")
+            assert (await w.call()).status == status, key
+            assert w.calls("tunnel-1") - before == calls, key
         assert w.calls("tunnel-2") == 0
 
 

@@ -308,6 +308,17 @@ async def test_a_refusal_is_read_by_a_caller_who_is_still_sending() -> None:
             writer.close()
 
 
+@run
+async def test_what_the_edge_refuses_is_counted() -> None:
+    """Callers without a key have no row in the audit, but the metrics tell how many there were."""
+    async with serving(allow_anonymous="false") as s:
+        for _ in range(2):
+            assert answers(await s.exchange(GOOD))[0][0] == 401
+        ((_, metrics),) = answers(await s.exchange(b"GET /metrics HTTP/1.0\r\n\r\n"))
+        told = b'twinspan_proxy_edge_refusals_total{link="bedrock",status="401"} 2'
+        assert told in metrics.splitlines()
+
+
 def test_a_body_that_dribbles_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """A body that stops, by length or by chunks, is told 408, once; the connection ends."""
     monkeypatch.setattr(server, "BODY_PAUSE_SECONDS", 0.1)

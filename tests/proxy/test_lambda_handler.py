@@ -9,9 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from proxy.core import Outside
 from proxy.lambda_handler import ANSWER_LIMIT_BYTES, Edge
+from tests.property.test_proxy_parsers import JSON, places, put
 from tests.proxy.test_server import Background
 from tests.proxy.test_streams import HEAD, chunk
 from tests.proxy.worlds import (
@@ -26,8 +29,8 @@ from tests.proxy.worlds import (
     config_text,
     hang,
     http,
-    settings,
 )
+from tests.proxy.worlds import settings as proxy_settings
 
 
 class Context:
@@ -49,7 +52,7 @@ class Function:
         self.parameters, self.rows, self.reports = Parameters(), Rows(), Reports()
         self.parameters.text = config_text(self.upstreams)
         outside = Outside(self.parameters, Secrets(), self.reports, self.rows)
-        self.edge = Edge(settings(), outside)
+        self.edge = Edge(proxy_settings(), outside)
 
     def invoke(self, event: dict[str, Any], context: Context | None = None) -> dict[str, Any]:
         answer = self.edge.invoke(event, context or Context())
@@ -240,6 +243,46 @@ def test_odd_events_are_answered(function: Function, changes: dict[str, Any]) ->
     """An event with parts missing or odd gets an answer with a status, never a crashed function."""
     answer = function.invoke(event() | changes)
     assert 200 <= answer["statusCode"] < 500
+
+
+EVENT = event()
+EVENT["requestContext"] |= {
+    "requestTimeEpoch": 4_102_444_800_000,
+    "authorizer": {"principalId": "team-a", "allowedModels": "a.*", "dataClass": "default"},
+}
+
+
+@settings(max_examples=150, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(place=st.sampled_from(places(EVENT)), value=JSON)
+def test_an_event_with_anything_anywhere_is_answered(
+    function: Function, place: tuple[Any, ...], value: Any
+) -> None:
+    """Whatever stands in whatever field of an event, there is an answer that Lambda can return, and it is no 500."""
+    changed = put(EVENT, place, value)
+    answer = function.invoke(changed if isinstance(changed, dict) else {"event": changed})
+    assert 200 <= answer["statusCode"] < 500
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("x-amzn-bedrock-a\r\nx-evil: b", "1"),
+        ("x-amzn-bedrock-a b", "1"),
+        ("x-amzn-bedrock-\u00fc", "1"),
+        ("x-amzn-bedrock-a", "b\r\nx-evil: c"),
+        ("x-amzn-bedrock-a", "\u20ac"),
+        ("accept", "\ud800"),
+    ],
+)
+def test_an_event_smuggles_no_header(function: Function, name: str, value: str) -> None:
+    """A header whose name or value could end its line is refused; nothing of it reaches the upstream."""
+    assert function.invoke(event(headers={name: value}))["statusCode"] == 400
+    assert function.upstreams["tunnel-1"].calls == []
+
+
+def test_a_path_that_is_no_text_is_refused(function: Function) -> None:
+    """Half of a surrogate pair in a path is the caller's 400, not a fault of the function's."""
+    assert function.invoke(event("/model/\ud800/invoke"))["statusCode"] == 400
 
 
 def test_one_executor_serves_the_function(function: Function) -> None:

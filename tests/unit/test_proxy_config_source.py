@@ -3,12 +3,14 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from proxy import config_source
 from proxy.config_source import ConfigSource, EndpointRules
 from tests.proxy.worlds import Parameters
 from tests.unit.test_proxy_routing_config import document
@@ -122,6 +124,38 @@ def test_an_outage_of_ssm_changes_nothing() -> None:
         bench.parameters.out = False
         bench.publish(8)
         assert await bench.read() == 8
+
+    asyncio.run(test())
+
+
+def test_an_outage_that_hangs_delays_no_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a long outage a request takes the last good config though a read is under way that gets no answer."""
+    monkeypatch.setattr(config_source, "WAIT_SECONDS", 3600)
+    answered = threading.Event()
+
+    def hangs(name: str) -> str:
+        answered.wait(30)
+        raise ConnectionError("SSM is out")
+
+    async def test() -> None:
+        bench = Bench()
+        bench.publish(7)
+        await bench.read()
+        bench.parameters.out = True
+        bench.clock.now += 50
+        await bench.read()
+        bench.parameters.get = hangs  # type: ignore[method-assign]
+        bench.clock.now += 50
+        bench.source.refresh_if_due()
+        try:
+            config = await asyncio.wait_for(bench.source.ready(), 20)
+            assert bench.source._refresh is not None
+        finally:
+            answered.set()
+        assert config is not None
+        assert config.generation == 7
+        while bench.source._refresh is not None:
+            await asyncio.sleep(0)
 
     asyncio.run(test())
 
@@ -259,4 +293,6 @@ def test_plaintext_is_for_loopback_unless_the_deployment_says_otherwise() -> Non
     """`http` passes to a loopback address, and elsewhere only by an explicit setting."""
     assert EndpointRules(("127.0.11.1",)).refuse("http://127.0.11.1:8080") is None
     assert EndpointRules(("10.0.0.9",)).refuse("http://10.0.0.9") is not None
+    assert EndpointRules(("*.example",)).refuse("http://127.example") is not None
+    assert EndpointRules(("127.0.0.1.example",)).refuse("http://127.0.0.1.example") is not None
     assert EndpointRules(("10.0.0.9",), allow_plaintext=True).refuse("http://10.0.0.9") is None
