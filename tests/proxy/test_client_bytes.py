@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from proxy import client_limits, server
+from proxy import client_limits, request_bodies, server
 from proxy.client_limits import HEAD_LIMIT_BYTES, WAITING_LIMIT
 from tests.proxy.serving import Serving, serving
 from tests.proxy.worlds import MODEL_ROUTE, Seen, Upstream, answer_well, hang, run
@@ -321,7 +321,7 @@ async def test_what_the_edge_refuses_is_counted() -> None:
 
 def test_a_body_that_dribbles_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """A body that stops, by length or by chunks, is told 408, once; the connection ends."""
-    monkeypatch.setattr(server, "BODY_PAUSE_SECONDS", 0.1)
+    monkeypatch.setattr(request_bodies, "BODY_PAUSE_SECONDS", 0.1)
     monkeypatch.setattr(server, "LINGER_SECONDS", 0.1)
 
     @run
