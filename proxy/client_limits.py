@@ -1,8 +1,8 @@
 """What a client may take its time with, and how much of it, around the bodies of its requests.
 
 uvicorn bounds neither the time nor the size of a request's head, nor what comes within a body and is no body
-(trailers, chunk extensions), nor how many requests wait on a connection for the answer to an earlier one. And it
-answers what it cannot parse at once, even when the answer to an earlier request has yet to come or has begun, so that
+(trailers, chunk extensions), nor how many requests wait on a connection for the answer to an earlier one, nor how long
+an answer waits to be taken. And it answers what it cannot parse at once, even when the answer to an earlier request has yet to come or has begun, so that
 the client would take the one for the other. This protocol bounds and mends these; a request that comes in one piece,
 as nearly all do, costs it no timer.
 """
@@ -10,6 +10,7 @@ as nearly all do, costs it no timer.
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -17,6 +18,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 HEAD_SECONDS = 10.0
 HEAD_LIMIT_BYTES = 64 * 1024
 """Of a head, and of what comes in a row within a body without adding to it."""
+UNTAKEN_SECONDS = 120.0
+"""An answer of which a client takes nothing for so long (its window is shut, or nothing is acknowledged) is given up."""
 WAITING_LIMIT = 64
 """Requests on one connection that wait for the answer to an earlier one."""
 
@@ -42,6 +45,10 @@ class GuardedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         """See asyncio."""
         super().connection_made(transport)
+        sock = transport.get_extra_info("socket")
+        if sock is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
+            milliseconds = int(UNTAKEN_SECONDS * 1000)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
         self._arm()
 
     def connection_lost(self, exc: Exception | None) -> None:

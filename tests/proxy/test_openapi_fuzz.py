@@ -106,7 +106,7 @@ def test_the_server_keeps_to_its_document(tmp_path: Path) -> None:
 
 @pytest.mark.proof
 def test_the_server_keeps_to_its_document_at_length(tmp_path: Path) -> None:
-    """The same, with several hundred made-up requests to each operation."""
+    """The same, with hundreds of made-up requests to each operation."""
     code, said, calls = fuzz(tmp_path, "--phases=coverage,fuzzing", "--max-examples=400")
     assert code == 0, said
     assert calls > 0
