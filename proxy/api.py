@@ -9,6 +9,9 @@ picked out of them as numbers.
 
 from __future__ import annotations
 
+import base64
+import binascii
+import contextlib
 import json
 import logging
 import re
@@ -108,8 +111,11 @@ _NOT_PASSED_BACK = frozenset(
 )
 # More digits are no count, and the audit's table would not take them.
 _TOKENS = re.compile(rb"[0-9]{1,9}")
-_INPUT_TOKENS = re.compile(rb'"(?:inputTokens|input_tokens)"\s*:\s*(\d{1,9})\b')
-_OUTPUT_TOKENS = re.compile(rb'"(?:outputTokens|output_tokens)"\s*:\s*(\d{1,9})\b')
+_INPUT_TOKENS = re.compile(rb'"(?:inputTokens|input_tokens|inputTokenCount)"\s*:\s*(\d{1,9})\b')
+_OUTPUT_TOKENS = re.compile(rb'"(?:outputTokens|output_tokens|outputTokenCount)"\s*:\s*(\d{1,9})\b')
+# An event of `invoke-with-response-stream` holds the model's own JSON in base64; Bedrock adds its counts to the last.
+_PART = re.compile(rb'"bytes"\s*:\s*"([A-Za-z0-9+/]+={0,2})"')
+_INVOCATION_METRICS = b'"amazon-bedrock-invocationMetrics"'
 TAIL_BYTES = 4096
 WRAPPED_LIMIT_BYTES = 32 * 1024 * 1024
 """The MVP's answers are kept whole, to be put into a document; nothing of Bedrock's is as long as this."""
@@ -477,7 +483,8 @@ class Api:
         whole = exchange.whole()
         if whole is not None:
             headers.append((b"content-length", str(len(whole)).encode()))
-            self._count_tokens(record, exchange.headers, whole)
+            said = _last_said(whole[-TAIL_BYTES:]) if event_stream else whole
+            self._count_tokens(record, exchange.headers, said)
             record.response_bytes = len(whole)
             response = Response(exchange.status, headers, whole)
             return self._finished(record, self._labelled(response, request_id, carried))
@@ -542,6 +549,8 @@ class Api:
             elif name == b"x-amzn-bedrock-output-token-count" and _TOKENS.fullmatch(value):
                 record.output_tokens = int(value)
         if record.input_tokens is None and (found := _INPUT_TOKENS.search(tail)):
+            if record.operation == "count-tokens":
+                return  # what it counts nobody used
             record.input_tokens = int(found[1])
         if record.output_tokens is None and (found := _OUTPUT_TOKENS.search(tail)):
             record.output_tokens = int(found[1])
@@ -639,7 +648,8 @@ class StreamedBody:
         self._over = True
         self._record.error = self._record.error or why
         self._carried.exchange.give_up()
-        self._api.stream_over(self._record, self._carried, self._tail)
+        said = self._tail if self._frames is None else _last_said(self._tail)
+        self._api.stream_over(self._record, self._carried, said)
 
 
 def too_large(limit_bytes: int) -> Refused:
@@ -651,6 +661,16 @@ def answer_too_large() -> Refused:
     """The refusal to gather an answer that is longer than what can be kept or returned."""
     message = "The answer is larger than can be returned in this way."
     return Refused(502, "InternalServerException", message, kind="AnswerTooLarge")
+
+
+def _last_said(tail: bytes) -> bytes:
+    """What Bedrock itself says in the last of an invocation's parts; the tail as it is where there is no such."""
+    for part in reversed(_PART.findall(tail)):
+        with contextlib.suppress(binascii.Error):
+            _, found, metrics = base64.b64decode(part).rpartition(_INVOCATION_METRICS)
+            if found:
+                return metrics
+    return tail
 
 
 def _request_id(headers: dict[str, str]) -> str:

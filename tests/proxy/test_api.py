@@ -498,6 +498,21 @@ async def test_the_audit_tells_what_happened() -> None:
 
 
 @run
+async def test_tokens_that_were_only_counted_are_not_used() -> None:
+    """What `count-tokens` answers is a number that nobody pays for: no row and no metric has it as usage."""
+    async with world() as w:
+        w.upstreams["tunnel-1"].behaviour = answer_with(http(200, b'{"inputTokens":4000}'))
+        assert (await w.call("/model/a/count-tokens")).json == {"inputTokens": 4000}
+        await w.core.audit.flush(5)
+        (row,) = w.rows.rows
+        assert "inputTokens" not in row
+        assert (
+            "twinspan_proxy_tokens_total"
+            not in (await w.call("/metrics", method="GET")).body.decode()
+        )
+
+
+@run
 async def test_nothing_said_or_secret_is_recorded(caplog: pytest.LogCaptureFixture) -> None:
     """Prompt, completion, credential and caller's key appear in no row, metric, report or log line."""
     caplog.set_level(logging.DEBUG)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 from typing import Any
 
 import pytest
@@ -20,6 +22,11 @@ FRAME = exception_frame("anything", "stands for one event")
 
 def chunk(data: bytes) -> bytes:
     return f"{len(data):x}\r\n".encode() + data + b"\r\n"
+
+
+def frame(payload: bytes) -> bytes:
+    """A frame as far as the proxy looks: its length in front."""
+    return (16 + len(payload)).to_bytes(4, "big") + bytes(8) + payload + bytes(4)
 
 
 class Script:
@@ -77,6 +84,34 @@ async def test_events_pass_as_they_come_and_untouched() -> None:
         assert row["responseBytes"] == {"N": str(len(received))}
         assert row["success"] == {"BOOL": True}
         assert w.core.carrier.states["tunnel-1"].upstream.idle == 1
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 7])
+@run
+async def test_tokens_of_an_invocations_stream_are_counted_from_its_end(pieces: int) -> None:
+    """Bedrock's counts in the last part of a stream are recorded, not those of its beginning, however it arrives."""
+    beginning = {"message": {"usage": {"input_tokens": 1, "output_tokens": 1}}}
+    counts = {"cacheReadInputTokenCount": 9, "inputTokenCount": 7, "outputTokenCount": 126}
+    said = [beginning, {"delta": "x"}, {"amazon-bedrock-invocationMetrics": counts}]
+    parts = [base64.b64encode(json.dumps(part).encode()).decode() for part in said]
+    stream = b"".join(frame(json.dumps({"bytes": part, "p": "abc"}).encode()) for part in parts)
+    step = -(-len(stream) // pieces)
+
+    async def send(upstream: Upstream, seen: Any, writer: asyncio.StreamWriter) -> None:
+        writer.write(HEAD)
+        for begin in range(0, len(stream), step):
+            writer.write(chunk(stream[begin : begin + step]))
+            if pieces > 1:
+                await asyncio.sleep(0.01)
+        writer.write(b"0\r\n\r\n")
+
+    async with world() as w:
+        w.upstreams["tunnel-1"].behaviour = send
+        answer = await w.call("/model/a/invoke-with-response-stream")
+        assert answer.body == stream
+        await w.core.audit.flush(5)
+        (row,) = w.rows.rows
+        assert (row["inputTokens"], row["outputTokens"]) == ({"N": "7"}, {"N": "126"})
 
 
 @pytest.mark.parametrize("cut", [0, 1, 20], ids=["between", "in-length", "in-frame"])
