@@ -102,6 +102,13 @@ class GuardedProtocol(HttpToolsProtocol):
             # Whole requests came before it: they are answered, and nothing after them.
             self.cycle.keep_alive = False
 
+    def _unsupported_upgrade_warning(self) -> None:
+        """An offer of another protocol is not taken up: the request is answered as it stands, and is the last.
+
+        The parser takes what follows such an offer for the other protocol, so nothing can be read after it.
+        """
+        self.cycle.keep_alive = False
+
     def _count_bare(self, cycle: RequestResponseCycle, before: int, size: int) -> None:
         """Bound what comes within a body and is none of it."""
         if not cycle.more_body or len(cycle.body) != before or cycle.response_complete:

@@ -133,6 +133,26 @@ async def test_other_forms_of_a_request_are_understood() -> None:
             assert [status for status, _ in found] == [expected], request
 
 
+@pytest.mark.parametrize("cut", [0, 1, 2, 100])
+@run
+async def test_an_offer_to_upgrade_is_answered_and_ends_the_connection(cut: int) -> None:
+    """A client that offers h2c (Java's does so by itself) gets its answer, and is told to send nothing after it."""
+    offer = (
+        b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQ\r\n"
+    )
+    request = POST + offer + b"Content-Length: 2\r\n\r\n{}"
+    async with serving() as s:
+        reader, writer = await asyncio.open_connection("127.0.0.1", s.port)
+        writer.write(request[: len(request) - cut])
+        await asyncio.sleep(0.05)
+        writer.write(request[len(request) - cut :] + GOOD)
+        received = await asyncio.wait_for(reader.read(), 30)
+        writer.close()
+        assert [status for status, _ in answers(received)] == [200]
+        assert b"\r\nconnection: close\r\n" in received
+        assert s.calls == 1
+
+
 @run
 async def test_a_trailer_is_no_header() -> None:
     """What comes after a chunked body, in one piece with it, changes neither the caller nor the routing."""
