@@ -33,9 +33,10 @@ class Secrets:
     def __init__(self, calls: AwsCalls) -> None:
         self._calls = calls
 
-    def get(self, secret_id: str) -> str:
-        """The current version's string."""
-        answer = self._calls.call(SECRETS_MANAGER, "GetSecretValue", {"SecretId": secret_id})
+    def get(self, secret_id: str, stage: str) -> str:
+        """The string of the version at this stage."""
+        asked = {"SecretId": secret_id, "VersionStage": stage}
+        answer = self._calls.call(SECRETS_MANAGER, "GetSecretValue", asked)
         return str(answer["SecretString"])
 
 

@@ -4,7 +4,7 @@ uvicorn bounds neither the time nor the size of a request's head, nor what comes
 (trailers, chunk extensions), nor how many requests wait on a connection for the answer to an earlier one, nor how long
 an answer waits to be taken. And it answers what it cannot parse at once, even when the answer to an earlier request has yet to come or has begun, so that
 the client would take the one for the other. This protocol bounds and mends these; a request that comes in one piece,
-as nearly all do, costs it no timer.
+as nearly all do, costs it no timer. Besides, an answer's head and body leave together (`joined_writes`).
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import socket
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from proxy.joined_writes import JoinedWrites
 
 HEAD_SECONDS = 10.0
 HEAD_LIMIT_BYTES = 64 * 1024
@@ -83,6 +85,7 @@ class GuardedProtocol(HttpToolsProtocol):
         """See httptools."""
         self._in_head = False
         super().on_headers_complete()
+        self.cycle.transport = JoinedWrites(self.transport, self.loop)  # type: ignore[assignment]
         # Trailers come by the same callback as headers, and the application must not take them for such.
         self.headers = []
         if len(self.pipeline) > WAITING_LIMIT:

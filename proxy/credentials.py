@@ -2,8 +2,9 @@
 
 Rotation without a failed call: the rotation keeps the old key valid for a while, the proxy refreshes on a
 timer, and an upstream refusal of the credential makes it refetch once. Where the new key is refused, as it can be
-before IAM has told all of itself of it, the one that it replaced is used. Through an outage of Secrets Manager the
-credential in hand stays in use. A process that starts between the two knows the new one alone.
+before IAM has told all of itself of it, the one that it replaced is used; a process that started after the rotation
+reads that one from the secret's previous version. Through an outage of Secrets Manager the credential in hand stays
+in use.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from proxy.signing import Bearer, Signer
 
 logger = logging.getLogger(__name__)
 
+CURRENT, PREVIOUS = "AWSCURRENT", "AWSPREVIOUS"
+"""Secrets Manager's names for a secret's newest version and the one before it."""
 WAIT_SECONDS = 3.0
 REFETCH_SECONDS = 2.0
 """Refusals closer together than this share one refetch."""
@@ -31,8 +34,8 @@ OVERLAP_SECONDS = 900.0
 class SecretGetter(Protocol):
     """Reads one secret string. Called in a thread; any exception counts as an outage."""
 
-    def get(self, secret_id: str) -> str:
-        """The secret's value."""
+    def get(self, secret_id: str, stage: str) -> str:
+        """The secret's value at a stage, `CURRENT` or `PREVIOUS`."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -114,6 +117,7 @@ class CredentialSource:
         self._replaced_at = float("-inf")
         self._due_at = float("-inf")
         self._asked_at = float("-inf")
+        self._asked_previous_at = float("-inf")
         self._refresh: asyncio.Task[None] | None = None
         self.current: Credential | None = None
         self.failures = 0
@@ -139,6 +143,8 @@ class CredentialSource:
             await self._refreshed()
         if self.current is not used:
             return self.current
+        if self._previous is None and self._clock() - self._asked_previous_at >= OVERLAP_SECONDS:
+            await self._read_previous()
         if self._clock() - self._replaced_at < OVERLAP_SECONDS:
             return self._previous
         return None
@@ -165,10 +171,25 @@ class CredentialSource:
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("credential refresh failed", extra={"error": type(error).__name__})
 
-    async def _read(self) -> None:
-        loop = asyncio.get_running_loop()
+    async def _read_previous(self) -> None:
+        """Look for what was rotated away before this process began; there may be none."""
+        self._asked_previous_at = self._clock()
         try:
-            text = await loop.run_in_executor(self._executor, self._getter.get, self._secret_id)
+            text = await asyncio.wait_for(self._stored(PREVIOUS), WAIT_SECONDS)
+            previous = parse_credential(text) if text != self._text else None
+        except Exception as error:  # noqa: BLE001 -- as below; most often there is no such version
+            logger.info("no previous credential", extra={"error": type(error).__name__})
+        else:
+            if self._previous is None:
+                self._previous, self._replaced_at = previous, self._clock()
+
+    async def _stored(self, stage: str) -> str:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._executor, self._getter.get, self._secret_id, stage)
+
+    async def _read(self) -> None:
+        try:
+            text = await self._stored(CURRENT)
             if text != self._text:
                 fresh = parse_credential(text)
                 self._previous, self._replaced_at = self.current, self._clock()

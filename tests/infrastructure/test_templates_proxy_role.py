@@ -42,7 +42,7 @@ class _Awaited:
 def carrying(calls: Any) -> None:
     """Make every call that the carrying of a request needs."""
     SsmParameters(calls).get("a parameter")
-    Secrets(calls).get("a secret")
+    Secrets(calls).get("a secret", "AWSCURRENT")
     EventBus(calls).send({})  # type: ignore[typeddict-item]
     asyncio.run(AuditTable(_Awaited(calls), "a table").write([{}]))  # type: ignore[arg-type]
 

@@ -19,6 +19,7 @@ from typing import Any
 
 from proxy.audit import Row
 from proxy.core import Core, Outside
+from proxy.credentials import CURRENT
 from proxy.messages import Request, Response
 from proxy.reports import Detail
 from proxy.settings import Settings
@@ -231,14 +232,18 @@ class Secrets:
 
     def __init__(self, text: str = SECRET) -> None:
         self.text = text
+        self.previous: str | None = None
         self.out = False
         self.reads = 0
 
-    def get(self, secret_id: str) -> str:
+    def get(self, secret_id: str, stage: str) -> str:
         self.reads += 1
         if self.out:
             raise ConnectionError("Secrets Manager is out")
-        return self.text
+        text = self.text if stage == CURRENT else self.previous
+        if text is None:
+            raise LookupError(f"ResourceNotFoundException: no version at {stage}")
+        return text
 
 
 class Reports:
