@@ -1,6 +1,7 @@
 """One row per inference request, written to DynamoDB beside the requests, never before an answer.
 
-Rows are queued in memory, bounded, and written in batches, a few at a time. A full queue drops the *new* row
+Rows are queued in memory, bounded, and written in batches, a few at a time. They wait there as the JSON that is sent,
+made right after the answer has left: kept as objects they cost the collector and the caches more than all else. A full queue drops the *new* row
 and counts it; a crash loses what is queued, at most a second's worth in quiet times. So the audit is complete
 whenever `twinspan_proxy_audit_dropped_total` is zero and the process ended in order, and says so otherwise.
 No row holds anything of a prompt or a completion.
@@ -16,11 +17,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+import msgspec
+
 logger = logging.getLogger(__name__)
 
 BATCH_ROWS = 25
 """BatchWriteItem's limit."""
 BATCHES_AT_ONCE = 4
+KeyedRow = tuple[str, bytes]
+"""A row's key in one string, and the row in JSON."""
 QUEUE_ROWS = 20_000
 RETENTION_SECONDS = 30 * 86_400
 
@@ -97,8 +102,8 @@ def audit_row(record: RequestRecord) -> Row:
 class RowWriter(Protocol):
     """Writes at most `BATCH_ROWS` rows."""
 
-    async def write(self, rows: list[Row]) -> list[Row]:
-        """Write; returns the rows that the table did not take this time.
+    async def write(self, rows: list[bytes]) -> list[Row]:
+        """Write rows, each in JSON; returns those that the table did not take this time.
 
         Raises:
             Exception: none was written; they are kept and tried again.
@@ -119,7 +124,8 @@ class AuditLog:
     ) -> None:
         self._writer = writer
         self._clock = clock
-        self._queue: deque[RequestRecord | Row] = deque()
+        self._fresh: list[RequestRecord] = []
+        self._queue: deque[KeyedRow] = deque()
         self._queue_rows = queue_rows
         self._writing: asyncio.Task[bool] | None = None
         self._pause_until = float("-inf")
@@ -129,24 +135,26 @@ class AuditLog:
         self.failures = 0
 
     def __len__(self) -> int:
-        return len(self._queue)
+        return len(self._queue) + len(self._fresh)
 
     def add(self, record: RequestRecord) -> None:
-        """Queue a row; a full queue drops it and counts it."""
-        if len(self._queue) >= self._queue_rows:
+        """Queue a row; a full queue drops it and counts it. The record must not change any more."""
+        if len(self) >= self._queue_rows:
             self.dropped += 1
             return
-        self._queue.append(record)
+        if not self._fresh:
+            asyncio.get_running_loop().call_soon(self._encode)
+        self._fresh.append(record)
 
     def write_if_due(self) -> None:
         """For housekeeping: write in the background what is queued."""
-        if self._queue and self._writing is None and self._clock() >= self._pause_until:
+        if len(self) and self._writing is None and self._clock() >= self._pause_until:
             self._start()
 
     async def flush(self, timeout_seconds: float) -> None:
         """Write what is queued now, for a bounded time; what remains stays queued."""
         end = self._clock() + timeout_seconds
-        while (self._queue or self._writing) and (left := end - self._clock()) > 0:
+        while (len(self) or self._writing) and (left := end - self._clock()) > 0:
             if self._writing is None:
                 self._start()
             assert self._writing is not None
@@ -169,7 +177,7 @@ class AuditLog:
 
     async def _write(self) -> bool:
         """Write batches until the queue is empty; False when the table would not take them."""
-        while self._queue:
+        while len(self):
             ends = await asyncio.gather(
                 *(self._write_batch(rows) for rows in self._batches(BATCHES_AT_ONCE))
             )
@@ -179,23 +187,27 @@ class AuditLog:
         self._pause_seconds = 0.0
         return True
 
-    def _batches(self, most: int) -> list[list[Row]]:
-        """Up to so many batches, taken from the queue."""
+    def _encode(self) -> None:
+        for record in self._fresh:
+            self._queue.append(_keyed(audit_row(record)))
+        self._fresh.clear()
+
+    def _batches(self, most: int) -> list[dict[str, bytes]]:
+        """Up to so many batches, taken from the queue; of two rows with one key, which no batch may hold, the later."""
+        self._encode()
         queue = self._queue
         sizes = [BATCH_ROWS] * min(most, -(-len(queue) // BATCH_ROWS))
-        return [
-            _distinct([queue.popleft() for _ in range(min(size, len(queue)))]) for size in sizes
-        ]
+        return [dict(queue.popleft() for _ in range(min(size, len(queue)))) for size in sizes]
 
-    async def _write_batch(self, rows: list[Row]) -> str | None:
+    async def _write_batch(self, rows: dict[str, bytes]) -> str | None:
         """Why not all of them are written, if so; what is not written is back in the queue."""
         try:
-            left = await self._writer.write(rows)
+            left = await self._writer.write(list(rows.values()))
         except Exception as error:  # noqa: BLE001 -- whatever the writer raises, the rows are kept
-            self._queue.extendleft(reversed(rows))
+            self._queue.extendleft(reversed(rows.items()))
             return type(error).__name__
         self.written += len(rows) - len(left)
-        self._queue.extendleft(reversed(left))
+        self._queue.extendleft(_keyed(row) for row in reversed(left))
         return "unprocessed" if left else None
 
     def _back_off(self, why: str) -> None:
@@ -205,10 +217,8 @@ class AuditLog:
         logger.warning("audit rows not written", extra={"error": why, "queued": len(self._queue)})
 
 
-def _distinct(taken: list[RequestRecord | Row]) -> list[Row]:
-    """Rows; of two with one key, which a batch may not hold, the later."""
-    rows = [item if isinstance(item, dict) else audit_row(item) for item in taken]
-    return list({(row["requestId"]["S"], row["timestamp"]["S"]): row for row in rows}.values())
+def _keyed(row: Row) -> KeyedRow:
+    return f"{row['requestId']['S']} {row['timestamp']['S']}", msgspec.json.encode(row)
 
 
 def utc_now() -> datetime:

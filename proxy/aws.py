@@ -7,12 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from typing import Any
+
+import msgspec
 
 from proxy.audit import Row
 from proxy.aws_json import DYNAMODB, EVENTS, SECRETS_MANAGER, SSM, AwsCalls
 from proxy.aws_loop import LoopCalls
 from proxy.reports import DETAIL_TYPE, SOURCE, Detail
+
+SECOND_OFFER_SECONDS = 0.1
+"""After so long rows that a table did not take are offered once more."""
 
 
 class SsmParameters:
@@ -61,28 +67,26 @@ class EventBus:
 class AuditTable:
     """The DynamoDB table of audit rows.
 
-    Rows are already in DynamoDB's own attribute values.
+    Rows are already in DynamoDB's own attribute values, and in JSON.
     """
 
     def __init__(self, calls: LoopCalls, table: str) -> None:
         self._calls = calls
         self._table = table
 
-    async def write(self, rows: list[Row]) -> list[Row]:
+    async def write(self, rows: list[bytes]) -> list[Row]:
         """Write a batch; rows that the table did not take after a second attempt come back."""
-        left: list[Row] = rows
-        for delay_seconds in (0.1, 0.0):
+        left = await self._put([msgspec.Raw(row) for row in rows])
+        if left:
+            await asyncio.sleep(SECOND_OFFER_SECONDS)
             left = await self._put(left)
-            if not left:
-                return []
-            await asyncio.sleep(delay_seconds)
         return left
 
     def close(self) -> None:
         """Close its connections."""
         self._calls.close()
 
-    async def _put(self, rows: list[Row]) -> list[Row]:
+    async def _put(self, rows: Sequence[Row | msgspec.Raw]) -> list[Row]:
         puts = [{"PutRequest": {"Item": row}} for row in rows]
         asked = {"RequestItems": {self._table: puts}}
         answer = await self._calls.call(DYNAMODB, "BatchWriteItem", asked)
@@ -110,7 +114,7 @@ class KeyTable:
 class NoTable:
     """Where rows go when the audit is turned off."""
 
-    async def write(self, rows: list[Row]) -> list[Row]:
+    async def write(self, rows: list[bytes]) -> list[Row]:
         """Take the rows and keep none."""
         return []
 

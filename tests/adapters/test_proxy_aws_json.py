@@ -266,7 +266,7 @@ def test_rows_that_the_table_did_not_take_come_back(service):
     async def write() -> list[Any]:
         table = AuditTable(LoopCalls(AwsRequests()), "audit")
         try:
-            return await table.write([other, ROW])
+            return await table.write([json.dumps(row).encode() for row in (other, ROW)])
         finally:
             table.close()
             await asyncio.sleep(0)

@@ -44,7 +44,7 @@ def carrying(calls: Any) -> None:
     SsmParameters(calls).get("a parameter")
     Secrets(calls).get("a secret", "AWSCURRENT")
     EventBus(calls).send({})  # type: ignore[typeddict-item]
-    asyncio.run(AuditTable(_Awaited(calls), "a table").write([{}]))  # type: ignore[arg-type]
+    asyncio.run(AuditTable(_Awaited(calls), "a table").write([b"{}"]))  # type: ignore[arg-type]
 
 
 def looking_keys_up(calls: Any) -> None:

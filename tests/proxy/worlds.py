@@ -264,12 +264,13 @@ class Rows:
         self.out = False
         self.refuse_rows = 0
 
-    async def write(self, rows: list[Row]) -> list[Row]:
+    async def write(self, rows: list[bytes]) -> list[Row]:
         if self.out:
             raise ConnectionError("DynamoDB is out")
+        offered: list[Row] = [json.loads(row) for row in rows]
         refused, self.refuse_rows = min(self.refuse_rows, len(rows)), 0
-        self.rows += rows[refused:]
-        return rows[:refused]
+        self.rows += offered[refused:]
+        return offered[:refused]
 
     def close(self) -> None:
         """Nothing is kept."""
