@@ -1,7 +1,10 @@
 """What the rendered templates permit, role by role, and whether a call is among it.
 
 An IAM evaluation as far as these templates need one: explicit denials before permissions, wildcards in actions
-and resources. Conditions are not evaluated: a permission under a condition counts as given, a denial as not.
+and resources, and the condition operators that the templates use. Without a context to hold them against, conditions
+are not evaluated: a permission under a condition then counts as given, a denial as not.
+
+Source of the evaluation: IAM's user guide, "Policy evaluation logic" and "Condition operators".
 
     python -m infra.permissions DIRECTORY
 
@@ -13,22 +16,33 @@ from __future__ import annotations
 import fnmatch
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from infra.rendering import EVERYTHING, Rendered, render
 
+Context = Mapping[str, Sequence[str]]
+
+
+class UnknownOperator(ValueError):
+    """A condition operator that is not evaluated here; the text names it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One statement of a policy, its lists spelled out."""
+    """One statement of a policy, its lists spelled out. `conditions`: values by operator and key."""
 
     effect: str
     actions: tuple[str, ...]
     resources: tuple[str, ...]
-    conditional: bool
+    conditions: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
+
+    @property
+    def conditional(self) -> bool:
+        """Whether more than action and resource decides."""
+        return bool(self.conditions)
 
     def names(self, action: str) -> bool:
         """Whether an action such as `ssm:GetParameter` is among the statement's."""
@@ -38,6 +52,19 @@ class Statement:
         """Whether an ARN is among the statement's."""
         return any(fnmatch.fnmatchcase(resource, one) for one in self.resources)
 
+    def holds(self, context: Context) -> bool:
+        """Whether its conditions hold for a request with these values by condition key.
+
+        Raises:
+            UnknownOperator: a condition is of a kind that is not evaluated here.
+        """
+        values = {key.lower(): found for key, found in context.items()}
+        return all(
+            _operator(operator)(values.get(key.lower(), ()), wanted)
+            for operator, keys in self.conditions.items()
+            for key, wanted in keys.items()
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Permissions:
@@ -45,15 +72,25 @@ class Permissions:
 
     statements: tuple[Statement, ...]
 
-    def allow(self, action: str, resource: str | None = None) -> bool:
-        """Whether the action is permitted, on a resource if one is named."""
+    def allow(
+        self, action: str, resource: str | None = None, context: Context | None = None
+    ) -> bool:
+        """Whether the action is permitted, on a resource if one is named, in a context if one is given.
+
+        Raises:
+            UnknownOperator: as `Statement.holds`.
+        """
 
         def applies(statement: Statement) -> bool:
             return statement.names(action) and (resource is None or statement.covers(resource))
 
-        if any(s.effect == "Deny" and not s.conditional and applies(s) for s in self.statements):
+        def denies(statement: Statement) -> bool:
+            return not statement.conditional if context is None else statement.holds(context)
+
+        relevant = [s for s in self.statements if applies(s)]
+        if any(s.effect == "Deny" and denies(s) for s in relevant):
             return False
-        return any(s.effect == "Allow" and applies(s) for s in self.statements)
+        return any(s.effect == "Allow" and (context is None or s.holds(context)) for s in relevant)
 
     @property
     def actions(self) -> frozenset[str]:
@@ -82,7 +119,10 @@ def of_documents(documents: Sequence[Mapping[str, Any]]) -> Permissions:
             statement["Effect"],
             _listed(statement["Action"]),
             _listed(statement.get("Resource", "*")),
-            "Condition" in statement,
+            {
+                operator: {key: _listed(wanted) for key, wanted in keys.items()}
+                for operator, keys in statement.get("Condition", {}).items()
+            },
         )
         for document in documents
         for statement in document["Statement"]
@@ -102,6 +142,39 @@ def policies(resources: Mapping[str, Rendered]) -> Iterator[tuple[str, Mapping[s
 
 def _listed(value: str | Sequence[str]) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else tuple(value)
+
+
+def _operator(name: str) -> Callable[[Sequence[str], Sequence[str]], bool]:
+    """What a condition operator makes of the request's values and the policy's.
+
+    A key that the request lacks fails an operator, but passes a negated one and one for all values.
+    """
+    try:
+        return _OPERATORS[name]
+    except KeyError:
+        raise UnknownOperator(name) from None
+
+
+def _equal(value: str, wanted: Sequence[str]) -> bool:
+    return value in wanted
+
+
+def _alike(value: str, wanted: Sequence[str]) -> bool:
+    return any(fnmatch.fnmatchcase(value, pattern) for pattern in wanted)
+
+
+_OPERATORS: Mapping[str, Callable[[Sequence[str], Sequence[str]], bool]] = {
+    "ArnEquals": lambda values, wanted: any(_alike(v, wanted) for v in values),
+    "ArnLike": lambda values, wanted: any(_alike(v, wanted) for v in values),
+    "Bool": lambda values, wanted: any(_equal(v, wanted) for v in values),
+    "ForAllValues:StringLike": lambda values, wanted: all(_alike(v, wanted) for v in values),
+    "NumericLessThan": lambda values, wanted: any(
+        float(v) < float(bound) for v in values for bound in wanted
+    ),
+    "StringEquals": lambda values, wanted: any(_equal(v, wanted) for v in values),
+    "StringLike": lambda values, wanted: any(_alike(v, wanted) for v in values),
+    "StringNotEquals": lambda values, wanted: not any(_equal(v, wanted) for v in values),
+}
 
 
 def main(directory: Path) -> None:

@@ -21,7 +21,7 @@ import ssl
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import httptools
@@ -118,11 +118,14 @@ class BedrockStandIn:
         port: int = 0,
         listeners: Sequence[socket.socket] = (),
         tls: ssl.SSLContext | None = None,
+        on_call: Callable[[str, str, Mapping[str, str], bytes], None] | None = None,
     ) -> None:
         """`listeners`: further sockets that listen already, of other network namespaces for example; they
-        speak TLS if `tls` is given, and are closed with the stand-in."""
+        speak TLS if `tls` is given, and are closed with the stand-in. `on_call` is given method,
+        target and headers of each authentic call, without its body."""
         self._listeners = tuple(listeners)
         self._tls = tls
+        self.on_call = on_call
         self.behaviour = Behaviour()
         self.served = Served()
         self.callers = callers or default_callers()
@@ -283,6 +286,8 @@ class _Connection(asyncio.Protocol):
         began = time.monotonic()
         try:
             authenticate(stand_in.callers, method, target, headers, body)
+            if stand_in.on_call is not None:
+                stand_in.on_call(method, target, headers, b"")
             refusal = stand_in.behaviour.next_refusal()
             if refusal is not None:
                 raise refusal

@@ -34,6 +34,7 @@ from moto.iam.models import iam_backends
 from infra.deploy import Deployment, DeploySettings, deploy
 from infra.local.bedrock import BedrockStandIn
 from infra.local.bedrock_signature import Callers
+from infra.local.call_record import session_token
 from infra.local.clock import CloudClock
 from infra.local.dataplane import DataPath
 from infra.local.errors import EmbeddedCloudError
@@ -66,7 +67,7 @@ class Environment:
     `govcloud_parameters`: template parameters beside those that the machine asks for. With `callers_need_keys`
     the proxy's server lets nobody in without a bearer key, as on AWS; otherwise it takes strangers too.
     With `lab` the network is a real one (`infra.local.lab`), functions and proxy run in it, and dead tunnels
-    are found by the lab's own timers.
+    are found by the lab's own timers. `record_calls` is the embedded cloud's.
 
     Attributes: `link_id`, `endpoint_url` (the AWS APIs), `proxy_url` (the proxy's server), `api_url` (the proxy
     function behind API Gateway), `state_machine_arn`, `faults`,
@@ -86,9 +87,11 @@ class Environment:
         lab: bool = False,
         govcloud_parameters: Mapping[str, str] | None = None,
         callers_need_keys: bool = False,
+        record_calls: bool = False,
     ) -> None:
         self._govcloud_parameters = govcloud_parameters or {}
         self._callers_need_keys = callers_need_keys
+        self._record_calls = record_calls
         self.is_in_the_lab = lab
         self._runs_timers = timers
         self.link_id = link_id
@@ -133,6 +136,7 @@ class Environment:
                 timers=False,
                 function_command=site.function_command,
                 function_environment=site.function_environment,
+                record_calls=self._record_calls,
             )
         )
         self.endpoint_url = self.cloud.endpoint_url
@@ -141,6 +145,7 @@ class Environment:
             Callers(COMMERCIAL.region, _commercial_secret_key),
             listeners=site.endpoint_listeners(),
             tls=site.endpoint_tls(),
+            on_call=self.cloud.calls.note if self.cloud.calls is not None else None,
         )
         self.bedrock.start()
         parts.callback(self.bedrock.stop)
@@ -221,6 +226,7 @@ class Environment:
                 "PATH": os.environ.get("PATH", os.defpath),
                 **function["Environment"]["Variables"],
                 **self.cloud.environment(Side.GOVCLOUD),
+                "AWS_SESSION_TOKEN": session_token(function["Role"]),
                 **site.function_environment,
                 # The container edge's, as its template has them. A stock client can show a key over HTTPS only, which
                 # this server does not speak: so it takes callers without one too.

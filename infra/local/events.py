@@ -35,8 +35,10 @@ from werkzeug.exceptions import HTTPException
 
 from infra.local import event_patterns, event_targets, resource_policies
 from infra.local.background import BackgroundTasks
+from infra.local.call_record import CallRecord
 from infra.local.clock import CloudClock
 from infra.local.event_targets import RetryPolicy, TargetKind
+from infra.local.sides import account_of_region
 
 logger = logging.getLogger(__name__)
 
@@ -118,8 +120,13 @@ class EventRouter:
     """Matches events against the rules of moto's buses and delivers them to the rules' targets."""
 
     def __init__(
-        self, clock: CloudClock, tasks: BackgroundTasks, functions: FunctionInvoker
+        self,
+        clock: CloudClock,
+        tasks: BackgroundTasks,
+        functions: FunctionInvoker,
+        calls: CallRecord | None = None,
     ) -> None:
+        self._calls = calls
         self._clock = clock
         self._tasks = tasks
         self._functions = functions
@@ -313,6 +320,14 @@ class EventRouter:
     def _start_execution(self, delivery: Delivery, account_id: str, region: str) -> None:
         backend = stepfunctions_parser_backends[account_id][region]
         name = f"{delivery.event['id']}_{uuid.uuid4()}"  # EventBridge's own form, 73 characters
+        if self._calls is not None and "RoleArn" in delivery.target:
+            self._calls.add(
+                delivery.target["RoleArn"],
+                account_of_region(region),
+                "states",
+                "StartExecution",
+                {"stateMachineArn": delivery.target_arn},
+            )
         try:
             backend.start_execution(delivery.target_arn, name, delivery.payload)
         except StateMachineDoesNotExist as error:

@@ -34,6 +34,7 @@ from moto.ec2.models import ec2_backends
 from moto.events.exceptions import InvalidEventPatternException, ValidationException
 from moto.events.models import EventsBackend, Rule
 from moto.iam import models as iam_models
+from moto.iam.access_control import IAMPolicyStatement, PermissionResult
 from moto.logs.models import LogsBackend
 from moto.scheduler.models import EventBridgeSchedulerBackend
 from moto.sns.models import Subscription
@@ -74,6 +75,7 @@ from infra.local.events import EventRouter
 from infra.local.lambda_runtime import LambdaRuntime
 from infra.local.sides import COMMERCIAL, GOVCLOUD
 from infra.local.stepfunctions import ClientCache, DefinitionCache
+from infra.permissions import of_documents
 
 SUPPORTED_MOTO_VERSIONS = ("5.2.5",)
 _MAXIMUM_ENTRIES = 10
@@ -133,6 +135,7 @@ def install() -> None:
     _extend_events()
     _extend_alarms()
     _extend_lambda()
+    _extend_bucket_policies()
     _extend_logs_and_sns()
     _extend_step_functions()
     _extend_api_gateway()
@@ -492,6 +495,31 @@ def _is_never_written(backend: LogsBackend, log_group_name: str) -> bool:
     return any(log.log_group_name == log_group_name for log in flow_logs) or any(
         f":log-group:{log_group_name}:" in (trail.cw_log_group_arn or "") for trail in trails
     )
+
+
+# What a connection of the embedded cloud stands for, where a bucket's policy asks how one came.
+_CONNECTION = {"aws:SecureTransport": ("true",), "s3:TlsVersion": ("1.3",)}
+
+
+def _extend_bucket_policies() -> None:
+    def is_action_permitted(
+        cloud: RunningCloud,
+        original: Original,
+        statement: IAMPolicyStatement,
+        *args: Any,
+        **kwargs: Any,
+    ) -> PermissionResult:
+        """moto takes a denial whose condition does not hold for one that does."""
+        written = statement._statement
+        if "Condition" not in written:
+            return original(statement, *args, **kwargs)  # type: ignore[no-any-return]
+        (parsed,) = of_documents([{"Statement": [written]}]).statements
+        if not parsed.holds(_CONNECTION):
+            return PermissionResult.NEUTRAL
+        plain = {key: value for key, value in written.items() if key != "Condition"}
+        return original(IAMPolicyStatement(plain), *args, **kwargs)  # type: ignore[no-any-return]
+
+    _wrap(IAMPolicyStatement, "is_action_permitted", is_action_permitted)
 
 
 def _extend_logs_and_sns() -> None:

@@ -38,6 +38,7 @@ from moto.sns.models import sns_backends
 from moto.sqs.models import sqs_backends
 
 from infra.local.background import BackgroundTasks
+from infra.local.call_record import session_token
 from infra.local.clock import CloudClock
 from infra.local.errors import NotEmulated
 from infra.local.lambda_pool import (
@@ -477,7 +478,7 @@ class LambdaRuntime:
             "AWS_ENDPOINT_URL": self._endpoint_url,
             "AWS_ACCESS_KEY_ID": account.access_key_id,
             "AWS_SECRET_ACCESS_KEY": account.secret_access_key,
-            "AWS_SESSION_TOKEN": "stand-in-session-token",
+            "AWS_SESSION_TOKEN": session_token(function.role),
             "AWS_EXECUTION_ENV": f"AWS_Lambda_{function.run_time}",
             "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
             "AWS_LAMBDA_FUNCTION_NAME": function.function_name,

@@ -29,6 +29,7 @@ from infra.local import stepfunctions as step_functions
 from infra.local.alarms import AlarmEvaluator
 from infra.local.apigateway import ApiGateway
 from infra.local.background import BackgroundTasks, TaskFailure
+from infra.local.call_record import CallRecord
 from infra.local.clock import CloudClock
 from infra.local.events import EventRouter
 from infra.local.extensions import RunningCloud
@@ -61,10 +62,12 @@ class EmbeddedCloud:
     file per function with what it wrote. With `timers` False alarms and schedules stand still until
     `start_timers`, or a test calls `alarms.run_due(now)` and `scheduler.run_due(now)` with a time of its own.
     `function_command` is put before the command that starts the functions' processes, for example to enter a
-    network namespace; `function_environment` is added to every function's variables.
+    network namespace; `function_environment` is added to every function's variables. With `record_calls`
+    every call that a role or user makes is kept, for a check of what they may do.
 
     Attributes of a started cloud: `endpoint_url` (the AWS APIs), `router` (put an AWS service's own event; fail
-    deliveries), `lambdas` (faults, history), `alarms`, `scheduler`, `api_gateway`, `clock`.
+    deliveries), `lambdas` (faults, history), `alarms`, `scheduler`, `api_gateway`, `clock`, `calls` (None without
+    `record_calls`).
     """
 
     def __init__(
@@ -77,7 +80,9 @@ class EmbeddedCloud:
         timers: bool = True,
         function_command: Sequence[str] = (),
         function_environment: Mapping[str, str] | None = None,
+        record_calls: bool = False,
     ) -> None:
+        self.calls = CallRecord() if record_calls else None
         self._function_command = function_command
         self._function_environment = function_environment
         self.clock = clock or CloudClock()
@@ -109,7 +114,7 @@ class EmbeddedCloud:
         self._parts.callback(moto_state.reset)
         self._configure()
         self._parts.callback(self._close_clients)
-        server = _Server(self._port)
+        server = _Server(self._port, self.calls)
         self._parts.callback(server.stop)
         server.start()
         self.endpoint_url = f"http://{ADDRESS}:{server.port}"
@@ -127,7 +132,7 @@ class EmbeddedCloud:
             command=self._function_command,
             further_environment=self._function_environment,
         )
-        self.router = EventRouter(self.clock, deliveries, self.lambdas)
+        self.router = EventRouter(self.clock, deliveries, self.lambdas, self.calls)
         self.alarms = AlarmEvaluator(self.clock, self.router, self.lambdas)
         self.scheduler = Scheduler(self.clock, self.router)
         extensions.attach(RunningCloud(self.router, self.alarms, self.lambdas, task_clients))
@@ -241,9 +246,10 @@ class EmbeddedCloud:
 
 
 class _Server(ThreadedMotoServer):
-    """moto's server, which tells its port, says when it cannot bind, and closes its socket."""
+    """moto's server, which tells its port, says when it cannot bind, closes its socket, and has its calls noted."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, calls: CallRecord | None) -> None:
+        self._calls = calls
         super().__init__(ip_address=ADDRESS, port=port, verbose=False)
         self._failure: BaseException | None = None
 
@@ -258,6 +264,8 @@ class _Server(ThreadedMotoServer):
         super().start()
         if self._failure is not None:
             raise self._failure
+        if self._calls is not None and self._server is not None:
+            self._server.app = self._calls.in_front_of(self._server.app)
 
     @property
     def port(self) -> int:

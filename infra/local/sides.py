@@ -86,6 +86,7 @@ def connect(
     *,
     region: str | None = None,
     config: Config | None = None,
+    session_token: str | None = None,
 ) -> Any:
     """A boto3 client with a side's stand-in key, in the side's region unless another is given."""
     with _session_lock:  # making a client is not thread-safe; using it is
@@ -95,5 +96,6 @@ def connect(
             endpoint_url=endpoint_url,
             aws_access_key_id=account.access_key_id,
             aws_secret_access_key=account.secret_access_key,
+            aws_session_token=session_token,
             config=config,
         )

@@ -37,6 +37,7 @@ from moto.stepfunctions.parser.models import (
 )
 from moto.stepfunctions.parser.utils import TMP_THREADS
 
+from infra.local.call_record import session_token
 from infra.local.errors import NotEmulated, PatchPointMissing
 from infra.local.moto_state import every_backend
 from infra.local.sides import account_of_region, connect
@@ -120,7 +121,7 @@ def execution_name(name: str | None) -> str:
 
 
 class ClientCache:
-    """The clients with which the interpreter's tasks call this cloud: one per region and service.
+    """The clients with which the interpreter's tasks call this cloud: one per region, service and role.
 
     Making a boto3 client takes longer than most tasks. Parameters are not validated, as in the service itself.
     """
@@ -128,19 +129,21 @@ class ClientCache:
     def __init__(self, endpoint_url: str) -> None:
         self._endpoint_url = endpoint_url
         self._lock = threading.Lock()
-        self._clients: dict[tuple[str, str], Any] = {}
+        self._clients: dict[tuple[str, str, str | None], Any] = {}
 
     def client_for(self, region: str, service: str, state_credentials: Any = None) -> Any:
         """Has the signature of the interpreter's own `boto_client_for`."""
+        role = state_credentials.role_arn if state_credentials is not None else None
         with self._lock:
-            client = self._clients.get((region, service))
+            client = self._clients.get((region, service, role))
             if client is None:
-                client = self._clients[region, service] = connect(
+                client = self._clients[region, service, role] = connect(
                     account_of_region(region),
                     service,
                     self._endpoint_url,
                     region=region,
                     config=_TASK_CLIENT,
+                    session_token=session_token(role) if role is not None else None,
                 )
             return client
 

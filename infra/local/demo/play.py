@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from rich.console import Console
@@ -43,15 +44,24 @@ class Narrator:
         self.console.print(line, markup=False)
 
 
-def play(name: str, console: Console, *, lab: bool = False) -> int:
-    """Play one scenario, in the lab if wanted; returns the exit code: 0 only if every promise held."""
+def play(
+    name: str,
+    console: Console,
+    *,
+    lab: bool = False,
+    inspect: Callable[[Environment], None] | None = None,
+) -> int:
+    """Play one scenario, in the lab if wanted; returns the exit code: 0 only if every promise held.
+
+    `inspect` is given the environment at the end, while it still runs; every call of AWS is then recorded.
+    """
     scenario = ALL_SCENARIOS[name]
     lab = lab or name in LAB_SCENARIOS
     policy = policy_of(name)
     console.rule(f"[bold]{name}[/]", align="left")
     console.print(f"{(scenario.__doc__ or '').strip()}")
     started = time.monotonic()
-    with Environment(policy=policy, lab=lab) as cloud:
+    with Environment(policy=policy, lab=lab, record_calls=inspect is not None) as cloud:
         console.print(
             f"Embedded cloud up in {time.monotonic() - started:.1f} s: both partitions deployed "
             f"from infra/templates; proxy at {cloud.proxy_url}\n{LAB_SAYS if lab else ''}"
@@ -76,6 +86,8 @@ def play(name: str, console: Console, *, lab: bool = False) -> int:
             watcher.stop()
         if watcher.failure is not None:
             stage.promise("the demo could follow what happened", False, repr(watcher.failure))
+        if inspect is not None:
+            inspect(cloud)
         return _summary(console, stage, before)
 
 
