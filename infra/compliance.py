@@ -63,6 +63,7 @@ def _holds_keys(properties: Mapping[str, Any]) -> bool:
 
 _NETWORK = "infrastructure/test_templates_network.py"
 _PROMISES = "infrastructure/test_templates_promises.py"
+_PERMISSIONS = "workflows/test_permissions.py"
 _SAFE = f"{_PROMISES}::test_data_is_kept_safe"
 
 CONTROLS = (
@@ -101,8 +102,8 @@ CONTROLS = (
     Control(
         "AC-6",
         "Least privilege",
-        "Routes are changed by three roles, in the link's tagged tables alone; the commercial principal may call "
-        "Bedrock and repair those tables",
+        "Each role permits what its function calls and nothing else; routes are changed by three roles, in the link's "
+        "tagged tables alone; the commercial principal may call Bedrock and repair those tables",
         (
             Means("AWS::IAM::ManagedPolicy", lambda p: "twinspan:managed" in str(p)),
             Means("AWS::IAM::User", lambda p: "twinspan:managed" in str(p)),
@@ -111,6 +112,8 @@ CONTROLS = (
             f"{_NETWORK}::test_only_three_roles_change_routes",
             f"{_NETWORK}::test_every_managed_table_and_no_other_carries_the_tags",
             f"{_PROMISES}::test_only_tagged_route_tables_of_the_link_can_be_changed",
+            f"{_PERMISSIONS}::test_everything_that_is_called_is_permitted",
+            f"{_PERMISSIONS}::test_everything_that_is_permitted_is_called",
         ),
     ),
     Control(

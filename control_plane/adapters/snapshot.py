@@ -7,7 +7,7 @@ calls run beside each other, so the parts are seconds apart at most, but not of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import partial
@@ -47,8 +47,10 @@ _DROPPED = frozenset({"CustomerGatewayConfiguration", "PreSharedKey", "UserData"
 _AWS_OWNED_LISTS = "com.amazonaws."
 
 
-def describe_side(ec2: Any) -> dict[str, Any]:
+def describe_side(ec2: Any, *, not_asked: Collection[str] = ()) -> dict[str, Any]:
     """Everything the route model reads of one account and region: kind → items, JSON values only.
+
+    `not_asked`: kinds to leave out; the route model lists them as not observed.
 
     Raises:
         AwsUnavailable: a call was throttled or did not get through.
@@ -59,6 +61,7 @@ def describe_side(ec2: Any) -> dict[str, Any]:
         asked = {
             kind: pool.submit(_listed, ec2, operation, kind)
             for operation, kind in _DESCRIBE.items()
+            if kind not in not_asked
         }
         asked["PrefixLists"] = pool.submit(_prefix_lists, ec2)
         for kind, future in asked.items():

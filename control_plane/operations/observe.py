@@ -123,6 +123,9 @@ def newly_raised(
     return tuple(alert for alert in after.alerts(policy, now) if alert not in known)
 
 
+# A VPN connection's description shows its pre-shared keys, so the commercial credential may not ask for them; the
+# link's own connections are all GovCloud's.
+_NOT_ASKED = {SideName.COMMERCIAL: frozenset({"VpnConnections"})}
 _BREAKER = re.compile(r"\bbreaker (?P<state>open|half_open|closed)\b[^:]*(?::\s*(?P<reason>.*))?")
 
 
@@ -156,7 +159,7 @@ def _describe_sides(
     not_observed: list[str] = []
     for name, session in sessions.items():
         try:
-            sides[name] = describe_side(session.client("ec2"))
+            sides[name] = describe_side(session.client("ec2"), not_asked=_NOT_ASKED.get(name, ()))
         except (AwsUnavailable, AwsRefused) as error:
             not_observed.append(f"{name}: {error}")
     return sides, not_observed

@@ -24,25 +24,72 @@ EACH_FILE = [pytest.param(s, p, id=f"{s}-{p.stem}") for s in REGION for p in fil
 DEFINITIONS = Path(__file__).parents[2] / "state_machine"
 STEPS = DEFINITIONS / "steps"
 INTERNET = "0.0.0.0/0"
-BASICS = {"StepBasics", "ReadLinkDocuments", "UseState"}
-LOOKS = {"ReadGovCloudNetwork", "ReadCommercialCredential"}
-# Which abilities each function has, beside what every step needs. Widening one is a decision.
+# Which abilities each function has, beside writing its log. Widening one is a decision;
+# `tests/workflows/test_permissions.py` holds each against what is called.
 ABILITIES: dict[str, set[str]] = {
-    "AcquireLease": set(),
-    "Observe": {"UseEvidence", "Notify", *LOOKS},
-    "Decide": {"UseEvidence", "ReadAlarms"},
-    "Plan": {"UseEvidence"},
-    "ProbeTarget": {"UseEvidence", "ReadCommercialCredential"},
-    "Apply": {"UseEvidence", "ChangeManagedRoutes", *LOOKS},
-    "Publish": {"UseEvidence", "PublishRoutingConfig"},
-    "Verify": {"UseEvidence", "AskProxy", *LOOKS},
-    "Record": {"UseEvidence", "Notify"},
-    "Recover": {"UseEvidence", "ChangeManagedRoutes", "PublishRoutingConfig", *LOOKS},
-    "ReleaseLease": set(),
-    "RollBack": {"UseEvidence", "ChangeManagedRoutes", "PublishRoutingConfig", *LOOKS},
-    "RequestApproval": {"UseEvidence", "Notify"},
-    "NeedsOperator": {"UseEvidence", "Notify"},
-    "Reject": {"Notify"},
+    "AcquireLease": {"ReadLinkDocuments", "KeepState", "UseLease", "SearchJournal"},
+    "Observe": {
+        "ReadLinkDocuments",
+        "KeepState",
+        "UseLease",
+        "StoreLargeEvidence",
+        "ReadGovCloudNetwork",
+        "ReadCommercialCredential",
+        "Notify",
+    },
+    "Decide": {
+        "ReadLinkDocuments",
+        "KeepState",
+        "SearchJournal",
+        "CloseQuestions",
+        "ReadLargeEvidence",
+        "ReadAlarms",
+    },
+    "Plan": {
+        "ReadLinkDocuments",
+        "KeepState",
+        "UseLease",
+        "StoreLargeEvidence",
+        "ReadLargeEvidence",
+    },
+    "ProbeTarget": {"ReadLinkDocuments", "KeepState", "ReadCommercialCredential"},
+    "Apply": {
+        "ReadLinkDocuments",
+        "KeepState",
+        "UseLease",
+        "ReadCommercialCredential",
+        "ChangeManagedRoutes",
+    },
+    "Publish": {
+        "ReadLinkDocuments",
+        "KeepState",
+        "UseLease",
+        "SearchJournal",
+        "PublishRoutingConfig",
+    },
+    "Verify": {"ReadLinkDocuments", "KeepState", "ReadCommercialCredential", "AskProxy"},
+    "Record": {"ReadLinkDocuments", "KeepState", "UseLease", "SearchJournal", "Notify"},
+    "Recover": {
+        "ReadLinkDocuments",
+        "KeepState",
+        "UseLease",
+        "SearchJournal",
+        "ReadCommercialCredential",
+        "ChangeManagedRoutes",
+    },
+    "ReleaseLease": {"ReadLinkDocuments", "UseLease"},
+    "RollBack": {
+        "ReadLinkDocuments",
+        "KeepState",
+        "UseLease",
+        "SearchJournal",
+        "ReadCommercialCredential",
+        "ChangeManagedRoutes",
+        "PublishRoutingConfig",
+    },
+    "RequestApproval": {"ReadLinkDocuments", "KeepState", "Notify"},
+    "NeedsOperator": {"KeepState", "UseLease", "SearchJournal", "Notify"},
+    "Reject": {"KeepState", "UseLease"},
 }
 
 
@@ -222,7 +269,7 @@ def test_each_function_has_a_role_of_its_own() -> None:
 def test_each_step_has_only_its_own_abilities(name: str) -> None:
     """A step's role names the policies it needs, and has no inline policy beside them."""
     role = of_type("govcloud", "AWS::IAM::Role")[f"{name}Role"]
-    assert {item["Ref"] for item in role["ManagedPolicyArns"]} == BASICS | ABILITIES[name]
+    assert {item["Ref"] for item in role["ManagedPolicyArns"]} == {"StepBasics"} | ABILITIES[name]
     assert "Policies" not in role
 
 

@@ -22,6 +22,7 @@ from control_plane.domain.journal import Entry, verify
 from control_plane.operations.operator import resolve
 from infra.local.dataplane import DataPlane
 from infra.local.environment import Environment
+from infra.local.held_against import Deployed
 
 POLICY = {
     "hold_down_seconds": 0,
@@ -313,8 +314,13 @@ class Link:
 
 @pytest.fixture(scope="module")
 def environment() -> Iterator[Environment]:
-    with Environment(policy=POLICY, timers=False) as running:
+    """The link, whose every call of AWS, whatever a test makes it do, its roles and endpoints must let through."""
+    with Environment(policy=POLICY, timers=False, record_calls=True) as running:
         yield running
+        record = running.cloud.calls
+        assert record is not None
+        assert record.unread == []
+        assert Deployed(running.cloud).judge(record.calls).refused == ()
 
 
 @pytest.fixture(scope="module")
