@@ -68,15 +68,21 @@ class Router:
 
 @dataclass(frozen=True, slots=True)
 class RouterConfiguration:
-    """Files by absolute path, and the commands that put them into effect, in order."""
+    """Files by absolute path, and the commands that put them into effect, in order.
+
+    The first `at_boot` of the commands make the kernel's own state, which a reboot loses: forwarding, the filter and
+    the tunnels' interfaces. They need neither the network nor a service, and are repeated before the network comes up.
+    """
 
     files: dict[str, str] = field(repr=False)
     commands: tuple[tuple[str, ...], ...]
+    at_boot: int
 
     def to_json(self) -> str:
         """What the router's secret holds."""
+        commands = [list(command) for command in self.commands]
         return json.dumps(
-            {"files": self.files, "commands": [list(command) for command in self.commands]}
+            {"files": self.files, "boot": commands[: self.at_boot], "commands": commands}
         )
 
 
@@ -139,14 +145,15 @@ def render(router: Router, tunnels: Sequence[Tunnel]) -> RouterConfiguration:
             "/etc/strongswan.d/twinspan.conf": _STRONGSWAN,
             "/etc/frr/frr.conf": _frr(router, tunnels),
             "/etc/frr/daemons": _FRR_DAEMONS,
-            "/etc/sysctl.d/90-twinspan.conf": _SYSCTL,
+            "/etc/twinspan/sysctl.conf": _SYSCTL,
             "/etc/nftables/twinspan.nft": _nftables(router, tunnels),
             "/etc/twinspan/interfaces": _interfaces(tunnels),
             "/etc/twinspan/initiate": _initiate(tunnels),
         },
         commands=(
-            ("sysctl", "--load", "/etc/sysctl.d/90-twinspan.conf"),
+            # The filter is there before anything is forwarded.
             ("nft", "--file", "/etc/nftables/twinspan.nft"),
+            ("sysctl", "--load", "/etc/twinspan/sysctl.conf"),
             ("sh", "/etc/twinspan/interfaces"),
             ("systemctl", "enable", "--now", "strongswan"),
             ("swanctl", "--load-all"),
@@ -154,6 +161,7 @@ def render(router: Router, tunnels: Sequence[Tunnel]) -> RouterConfiguration:
             ("systemctl", "enable", "frr"),
             ("systemctl", "restart", "frr"),
         ),
+        at_boot=3,
     )
 
 

@@ -168,9 +168,10 @@ def test_the_proposals_are_the_ones_that_the_connections_demand() -> None:
 
 
 def test_the_secret_is_what_the_router_reads() -> None:
-    """The stored document has the two members that the boot script uses, with absolute paths."""
+    """The stored document has the members that the boot script uses, with absolute paths; what is done at boot comes first."""
     stored = json.loads(render(ROUTER, parse_gateway_configuration(document(1, 2))).to_json())
-    assert set(stored) == {"files", "commands"}
+    assert set(stored) == {"files", "boot", "commands"}
+    assert stored["commands"][: len(stored["boot"])] == stored["boot"]
     assert all(name.startswith("/etc/") for name in stored["files"])
     assert all(isinstance(word, str) for command in stored["commands"] for word in command)
 

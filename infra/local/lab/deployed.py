@@ -112,7 +112,11 @@ def _router(connection: Any) -> RouterPlan | None:
         accepts=(),
     )
     commands = tuple(tuple(command) for command in configuration["commands"])
-    return RouterPlan(facts, RouterConfiguration(configuration["files"], commands), (first, second))
+    return RouterPlan(
+        facts,
+        RouterConfiguration(configuration["files"], commands, len(configuration["boot"])),
+        (first, second),
+    )
 
 
 def _secret_text(router: EdgeRouter) -> str | None:

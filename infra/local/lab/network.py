@@ -227,7 +227,7 @@ table inet lab {
     def _apply_files(self, name: str, router: RouterPlan) -> None:
         """The rendered kernel parameters and packet filter, by the rendered commands."""
         files = router.configuration.files
-        self.spaces.run(name, ["sysctl", "-q", "-p", "-"], files["/etc/sysctl.d/90-twinspan.conf"])
+        self.spaces.run(name, ["sysctl", "-q", "-p", "-"], files["/etc/twinspan/sysctl.conf"])
         self.spaces.nft(name, files["/etc/nftables/twinspan.nft"])
 
     def _build_connection(self, connection: int, name: str, router: RouterPlan) -> None:
