@@ -29,7 +29,7 @@ def doctor(
     parameter: options.Parameters = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Could this link be deployed from here? Credentials, clock, rights, quotas, networks, services.
+    """Could this link be deployed from here? Credentials, clock, rights, quotas, networks, services, the routers' image.
 
     Examples:
 

@@ -17,7 +17,7 @@ from botocore.parsers import ResponseParserError
 
 from infra.deploy.clients import Clients
 from infra.deploy.settings import COMMERCIAL, GOVCLOUD, DeploySettings
-from infra.doctor import identity, networks, permissions, quotas, services
+from infra.doctor import identity, images, networks, permissions, quotas, services
 from infra.doctor.findings import Finding, Result
 from infra.doctor.identity import Identity
 
@@ -44,6 +44,7 @@ def examine(
         for name, check in (
             ("services", lambda side=side: services.check(clients, side)),
             ("networks", lambda side=side: networks.check_account(clients, side, settings)),
+            ("images", lambda side=side: images.check(clients, side, settings)),
             ("quotas", lambda side=side: quotas.check(clients, side, settings)),
             (
                 "permissions",

@@ -11,7 +11,7 @@ from infra.local import ec2_facts
 from infra.local.server import EmbeddedCloud
 
 # An image that the embedded EC2 knows; nothing boots from it.
-IMAGE_ID = "ami-12c6146b"
+IMAGE_ID = "ami-03cf127a"
 
 
 def settings(**changes: object) -> DeploySettings:

@@ -8,14 +8,16 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from moto.ec2.models import ec2_backends
 from typer.testing import CliRunner
 
 from infra.cli import options
 from infra.cli.app import app
-from infra.doctor import Finding, Result, examine
+from infra.doctor import Finding, Result, examine, images
 from infra.doctor.services import needed
 from infra.local.server import EmbeddedCloud
-from tests.infrastructure.conftest import settings
+from infra.local.sides import COMMERCIAL
+from tests.infrastructure.conftest import IMAGE_ID, settings
 from tests.infrastructure.failing_cloud import Faulty
 
 RUNNER = CliRunner()
@@ -87,6 +89,40 @@ def test_doctor_finds_what_stands_in_the_way(
     told = json.loads(answer.stdout)
     assert told["ok"] is False
     assert {"check", "side", "result", "detail", "remedy"} == set(told["findings"][0])
+
+
+def test_doctor_looks_at_the_routers_image(
+    cloud: EmbeddedCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None given, one that is not there, one of another architecture, one of unknown making: each is told apart."""
+    ec2 = cloud.client("ec2", "commercial")
+
+    def found(**parameters: str) -> list[tuple[Result, str]]:
+        given = settings(commercial_parameters=parameters)
+        return [(f.result, f.detail) for f in images.check(cloud, "commercial", given)]
+
+    assert found() == [(Result.FAILED, "no RouterImageId for the edge routers")]
+    absent = "ami-00000000000000000"
+    assert found(RouterImageId=absent) == [(Result.FAILED, f"{absent} is not there")]
+    (foreign,) = found(RouterImageId=IMAGE_ID)
+    assert foreign[0] is Result.WARNING
+    assert images.BUILT_BY_US in foreign[1]
+    (other, _) = found(RouterImageId=IMAGE_ID, RouterInstanceType="c7g.large")
+    assert (other[0], "c7g.large is arm64" in other[1]) == (Result.FAILED, True)
+    # moto registers an image without what is asked here, so one of its own becomes a router's.
+    monkeypatch.setattr(
+        ec2_backends[COMMERCIAL.account_id][COMMERCIAL.region].amis[IMAGE_ID],
+        "root_device_name",
+        images.ROOT_DEVICE,
+    )
+    tag = {"Key": images.BUILT_BY_US, "Value": "1.0.0"}
+    ec2.create_tags(Resources=[IMAGE_ID], Tags=[tag])
+    try:
+        said = f"{IMAGE_ID} is a router's image, version 1.0.0"
+        assert found(RouterImageId=IMAGE_ID) == [(Result.OK, said)]
+    finally:
+        ec2.delete_tags(Resources=[IMAGE_ID], Tags=[tag])
+    assert list(images.check(cloud, "govcloud", settings())) == []
 
 
 def test_doctor_asks_for_the_services_that_the_templates_name() -> None:
