@@ -45,6 +45,12 @@ def deploy(
         float,
         typer.Option(min=0, help="How long each path may take to carry a request; 0 asks none."),
     ] = 300.0,
+    credential_days: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Age at which the commercial access key is replaced; 0 replaces it."
+        ),
+    ] = 90,
     on_failure: Annotated[
         OnFailure,
         typer.Option(help="What a trigger undoes: its phase and what needs it, all, or nothing."),
@@ -68,6 +74,7 @@ def deploy(
         policy=options.json_file("--policy", policy),
         tunnels_up_seconds=tunnels_up_seconds,
         connectivity_seconds=connectivity_seconds,
+        credential_days=credential_days,
         on_failure=on_failure,
     )
     if not plan and not yes and not sys.stdin.isatty():

@@ -1,4 +1,7 @@
-"""Phase `credential`: a commercial access key in GovCloud's secret, made once.
+"""Phase `credential`: a commercial access key in GovCloud's secret, made anew when it has grown old.
+
+A key that was replaced goes on working, so that no call fails which was begun with it, and functions that hold it have
+time to read the secret again. The first deployment a day later deletes it.
 
 Partitions share no roles, so this key is what the control plane and the proxy act with over there. It is never
 shown, and never stored but in the secret.
@@ -7,6 +10,8 @@ shown, and never stored but in the secret.
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -20,6 +25,8 @@ NAME = "credential"
 # A new access key is not known everywhere in AWS at once.
 _KEY_SETTLES_SECONDS = 30.0
 _MAXIMUM_ACCESS_KEYS = 2
+# Functions read the secret again within minutes.
+_REPLACED_FOR = timedelta(days=1)
 
 
 class Credential:
@@ -45,13 +52,23 @@ class Credential:
         return {"version_id": version_id, "keys": sorted(_keys(run))}
 
     def act(self, run: Run) -> None:
-        """Make a key and store it, unless the stored one is active."""
+        """Make a key and store it, unless the stored one is active and young enough."""
         user = run.commercial["CrossPartitionUserName"]
-        stored = _stored(run)
-        if _is_active(_keys(run), stored):
-            run.say(NAME, f"{user}: the stored key is active")
-            return
+        stored, keys = _stored(run), _keys(run)
         iam = run.client("iam", COMMERCIAL)
+        if _is_active(keys, stored):
+            in_use = keys.pop(stored["aws_access_key_id"])
+            age = datetime.now(UTC) - in_use.created_at
+            is_old = age >= timedelta(days=run.settings.credential_days)
+            if is_old or age >= _REPLACED_FOR:
+                for key_id in [k for k, one in keys.items() if one.created_at <= in_use.created_at]:
+                    iam.delete_access_key(UserName=user, AccessKeyId=key_id)
+                    del keys[key_id]
+                    run.say(NAME, f"{user}: a key that was replaced is deleted")
+            if not is_old or keys:
+                stays = f", and stays while {', '.join(keys)} is there" if is_old else ""
+                run.say(NAME, f"{user}: the stored key is active, {age.days} days old{stays}")
+                return
         key = iam.create_access_key(UserName=user)["AccessKey"]
         try:
             run.client("secretsmanager", GOVCLOUD).put_secret_value(
@@ -101,15 +118,24 @@ class Credential:
         return f"{len(ours)} access key(s) of this deployment deleted"
 
 
-def _keys(run: Run) -> dict[str, str]:
-    """The user's access keys: id → status."""
+@dataclass(frozen=True, slots=True)
+class _Key:
+    active: bool
+    created_at: datetime
+
+
+def _keys(run: Run) -> dict[str, _Key]:
+    """The user's access keys by id."""
     user = run.commercial["CrossPartitionUserName"]
     found = run.client("iam", COMMERCIAL).list_access_keys(UserName=user)["AccessKeyMetadata"]
-    return {item["AccessKeyId"]: item["Status"] for item in found}
+    return {
+        item["AccessKeyId"]: _Key(item["Status"] == "Active", item["CreateDate"]) for item in found
+    }
 
 
-def _is_active(keys: dict[str, str], stored: dict[str, Any]) -> bool:
-    return keys.get(stored.get("aws_access_key_id", "")) == "Active"
+def _is_active(keys: dict[str, _Key], stored: dict[str, Any]) -> bool:
+    key = keys.get(stored.get("aws_access_key_id", ""))
+    return key is not None and key.active
 
 
 def _stored(run: Run) -> dict[str, Any]:

@@ -32,7 +32,8 @@ class DeploySettings:
     topology. `policy`: the first policy, if the schema's defaults are not wanted. `tunnels_up_seconds`:
     how long to wait for the VPN tunnels; 0 does not wait. `connectivity_seconds`: how long the functions have
     to answer and each VPN path to carry a request; 0 asks neither. `prove_routes`: whether the route model has to
-    find every path delivered both ways; it is asked only when tunnels were waited for. `poll_seconds`: between two looks.
+    find every path delivered both ways; it is asked only when tunnels were waited for. `credential_days`: how
+    old the commercial access key may be before another is made; 0 makes one. `poll_seconds`: between two looks.
     """
 
     link_id: str = "bedrock"
@@ -47,6 +48,7 @@ class DeploySettings:
     tunnels_up_seconds: float = 1800.0
     connectivity_seconds: float = 300.0
     prove_routes: bool = True
+    credential_days: int = 90
     on_failure: OnFailure = OnFailure.PHASE
     poll_seconds: float = 5.0
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from datetime import timedelta
+
 import pytest
+from moto.iam.models import iam_backends
 
 from infra.deploy import Deployment, DeploymentError, Trigger, deploy
 from infra.documents import EndpointOverride
 from infra.local.server import EmbeddedCloud
+from infra.local.sides import COMMERCIAL
 from tests.infrastructure.conftest import settings
 from tests.infrastructure.failing_cloud import (
     TELEMETRY,
@@ -52,6 +57,49 @@ def test_a_full_user_is_reported(cloud: EmbeddedCloud, deployment: Deployment) -
     assert deploy(cloud, settings()).govcloud == deployment.govcloud
     listed = iam.list_access_keys(UserName=user)["AccessKeyMetadata"]
     assert len(listed) == 2
+
+
+def test_an_old_key_is_replaced_and_outlives_that_by_a_day(
+    cloud: EmbeddedCloud, deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever still holds the former key fails no call; the first deployment a day later deletes it."""
+    iam, user = cloud.client("iam", "commercial"), deployment.commercial["CrossPartitionUserName"]
+    secrets = cloud.client("secretsmanager")
+
+    def keys() -> set[str]:
+        listed = iam.list_access_keys(UserName=user)["AccessKeyMetadata"]
+        return {key["AccessKeyId"] for key in listed if key["Status"] == "Active"}
+
+    def stored() -> str:
+        text = secrets.get_secret_value(SecretId="twinspan/bedrock/commercial")["SecretString"]
+        return str(json.loads(text)["aws_access_key_id"])
+
+    def grow_old(days: int) -> None:
+        for key in (
+            iam_backends[COMMERCIAL.account_id][COMMERCIAL.partition].users[user].access_keys
+        ):
+            monkeypatch.setattr(key, "create_date", key.create_date - timedelta(days=days))
+
+    for foreign in keys() - {stored()}:
+        iam.delete_access_key(UserName=user, AccessKeyId=foreign)
+    first = stored()
+    grow_old(89)
+    deploy(cloud, settings())
+    assert stored() == first
+    grow_old(1)
+    deploy(cloud, settings())
+    second = stored()
+    assert keys() == {first, second}
+    assert second != first
+    deploy(cloud, settings())
+    assert keys() == {first, second}, "within a day"
+    grow_old(1)
+    deploy(cloud, settings())
+    assert (keys(), stored()) == ({second}, second)
+    deploy(cloud, settings(credential_days=0))
+    assert second in keys()
+    assert stored() != second
+    assert len(keys()) == 2
 
 
 def test_a_tunnel_has_thirty_minutes_and_then_all_goes_back(
