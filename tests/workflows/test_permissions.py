@@ -31,6 +31,7 @@ from infra.local.lambda_runtime import FaultKind
 from tests.events.reading import event, pack, unpack
 from tests.workflows.conftest import REPORT, SWEEP, Link
 
+pytestmark = pytest.mark.slow
 MODEL_ID = "anthropic.claude-3-5-sonnet-20241022-v2:0"
 # What AWS itself does in a role, which no function calls: by what the role is for, and why it is there.
 BY_LAMBDA = {
