@@ -3,11 +3,12 @@
     python -m infra.costs [LINKS …]        a table for so many links
 
 Counts of state transitions and API calls are those that `tests/workflows/test_sweep.py` counts on the running
-system. Prices are list prices in US dollars: Step Functions' of AWS GovCloud
-(aws.amazon.com/step-functions/pricing), the others those of us-east-1, GovCloud's being up to a quarter higher.
+system, alarms those that `tests/infrastructure/test_costs.py` counts in the templates. Prices are list prices in US
+dollars: Step Functions' of AWS GovCloud (aws.amazon.com/step-functions/pricing), the others those of us-east-1,
+GovCloud's being up to a quarter higher.
 
 Not counted: what the network costs whether it is watched or not (VPN connections, transit gateway, endpoints,
-routers), inference, and runs of the workflow, which a healthy link does not need.
+routers), inference with the proxy's own metrics of it, and runs of the workflow, which a healthy link does not need.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ WRITE_UNITS_A_LINK = 1
 # Assumed, not counted: seconds that the functions take on AWS, with VPN and endpoints in between.
 LIST_SECONDS, GLANCE_SECONDS, CANARY_SECONDS = 0.2, 0.8, 1.0
 SECRET_READS_A_GLANCE, SECRET_READS_A_PROBE = 1, 1
-METRICS_A_PATH, ALARMS_A_PATH = 2, 3
+METRICS_A_PATH = 2
+# Of the templates, with a trail: metrics that alarms look at, and composite alarms. One more alarm watches the sweep.
+ALARMED_METRICS_A_LINK, COMPOSITE_ALARMS_A_LINK, ALARMED_METRICS_OF_THE_SWEEP = 25, 3, 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,8 @@ class Prices:
     write_unit: float = 0.625 / 1_000_000
     secret_read: float = 0.05 / 10_000
     custom_metric: float = 0.30
-    alarm: float = 0.10
+    alarmed_metric: float = 0.10
+    composite_alarm: float = 0.50
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +81,9 @@ def month(links: int, paths: int = 2, prices: Prices | None = None) -> Cost:
         * (invocations * price.invocation + seconds * FUNCTION_GIGABYTES * price.gigabyte_second),
         state=MINUTES_A_MONTH * (reads * price.read_unit + writes * price.write_unit),
         secrets=MINUTES_A_MONTH * secrets * price.secret_read,
-        metrics=links
-        * paths
-        * (METRICS_A_PATH * price.custom_metric + ALARMS_A_PATH * price.alarm),
+        metrics=links * paths * METRICS_A_PATH * price.custom_metric
+        + (links * ALARMED_METRICS_A_LINK + ALARMED_METRICS_OF_THE_SWEEP) * price.alarmed_metric
+        + links * COMPOSITE_ALARMS_A_LINK * price.composite_alarm,
     )
 
 

@@ -4,8 +4,8 @@ moto stores alarms and never looks at a metric. Here each alarm is evaluated onc
 `CloudClock`'s minute, over complete periods only; a change of state puts a `CloudWatch Alarm State Change`
 event on the default bus and runs the alarm's actions. A new alarm starts as INSUFFICIENT_DATA.
 
-Not covered, and refused when the alarm is put: metric math, anomaly detection, percentiles, actions other than
-SNS and Lambda, action suppression, `AT_LEAST` in composite rules.
+Not covered, and refused when the alarm is put: metrics that nothing here publishes, metric math beyond arithmetic,
+anomaly detection, percentiles, actions other than SNS and Lambda, action suppression, `AT_LEAST` in composite rules.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ from infra.local.errors import NotEmulated
 from infra.local.events import EventRouter, FunctionInvoker
 from infra.local.metrics import Dimensions, MetricIndex, dimensions_of
 from infra.local.moto_state import every_backend
+from infra.local.service_metrics import is_published
 
 logger = logging.getLogger(__name__)
 
@@ -157,6 +158,10 @@ def validate_metric_alarm(name: str, parameters: Mapping[str, Any]) -> None:
         raise ValidationError(f"Threshold is required (alarm {name})")
     if not queries and not (parameters.get("namespace") and parameters.get("metric_name")):
         raise ValidationError(f"Namespace and MetricName are required (alarm {name})")
+    looked_at = [(stat.metric.namespace, stat.metric.metric_name) for stat in stats]
+    for metric in looked_at or [(parameters["namespace"], parameters["metric_name"])]:
+        if not is_published(*metric):
+            raise NotEmulated(f"metric {' '.join(metric)} (alarm {name})")
     period = int((stats[0].period if stats else parameters.get("period")) or 0)
     if period not in (10, 20, 30) and (period < 60 or period % 60):
         raise ValidationError(f"Period must be 10, 20, 30 or a multiple of 60 (alarm {name})")

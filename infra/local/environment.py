@@ -211,8 +211,11 @@ class Environment:
     def _start_timers(self) -> None:
         if not self._runs_timers:
             return
-        # Its alarms treat missing data as breaching: they had better find the canary's first datapoints.
+        # Its alarms treat missing data as breaching: they had better find first datapoints of canary and sweep.
         self.client("lambda").invoke(FunctionName=f"twinspan-{self.link_id}-canary", Payload=b"{}")
+        self.client("stepfunctions").start_execution(
+            stateMachineArn=self.deployment.govcloud["SweepStateMachineArn"], input="{}"
+        )
         self.cloud.start_timers()
 
     def _start_proxy(self, parts: contextlib.ExitStack, logs: Path, site: Site) -> None:

@@ -47,7 +47,10 @@ from moto.stepfunctions.parser.asl.component.state.exec.state_task.service.state
     StateTaskServiceSfn,
 )
 from moto.stepfunctions.parser.asl.parse.asl_parser import AmazonStateLanguageParser
-from moto.stepfunctions.parser.backend.execution import Execution
+from moto.stepfunctions.parser.backend.execution import (
+    BaseExecutionWorkerCommunication,
+    Execution,
+)
 from moto.stepfunctions.parser.models import StepFunctionsParserBackend
 from moto.stepfunctions.responses import StepFunctionResponse
 
@@ -61,6 +64,7 @@ from infra.local import (
     lambda_runtime,
     metrics,
     schedules,
+    service_metrics,
 )
 from infra.local import stepfunctions as step_functions
 from infra.local.alarms import AlarmEvaluator
@@ -635,7 +639,14 @@ def _extend_step_functions() -> None:
             *args,
             **kwargs,
         )
+        service_metrics.count_start(execution)
         return execution
+
+    def terminated(
+        cloud: RunningCloud, original: Original, worker: BaseExecutionWorkerCommunication
+    ) -> None:
+        original(worker)
+        service_metrics.count_end(worker.execution)
 
     def create_state_machine(
         cloud: RunningCloud,
@@ -734,6 +745,7 @@ def _extend_step_functions() -> None:
     _wrap(StepFunctionsParserBackend, "start_execution", start_execution)
     _wrap(StepFunctionsParserBackend, "create_state_machine", create_state_machine)
     _wrap(StepFunctionsParserBackend, "_get_executions", get_executions)
+    _wrap(BaseExecutionWorkerCommunication, "terminated", terminated)
     _wrap(Execution, "to_history_output", to_history_output)
     setattr(Execution, "status", property(step_functions.status))  # noqa: B010
     _wrap(StepFunctionResponse, "get_execution_history", get_execution_history)

@@ -24,7 +24,7 @@ from moto.core.config import default_user_config
 from moto.iam.models import AccessKey, iam_backends
 from moto.moto_server.threaded_moto_server import ThreadedMotoServer
 
-from infra.local import cloudformation, extensions, moto_state
+from infra.local import cloudformation, extensions, moto_state, service_metrics
 from infra.local import stepfunctions as step_functions
 from infra.local.alarms import AlarmEvaluator
 from infra.local.apigateway import ApiGateway
@@ -154,6 +154,8 @@ class EmbeddedCloud:
         tasks = self._timer_tasks
         tasks.every(self.alarms.tick_seconds, "alarm evaluation", self.alarms.run_due)
         tasks.every(self.scheduler.tick_seconds, "schedules", self.scheduler.run_due)
+        minute = self.clock.real_seconds(60)
+        tasks.every(minute, "metrics of queues", service_metrics.measure_queues)
 
     def stop(self) -> None:
         """End everything that was started. Safe to call twice."""
