@@ -13,6 +13,7 @@ from control_plane.domain.health import Health
 from control_plane.domain.journal import EntryKind
 from control_plane.domain.policy import Mode
 from control_plane.domain.situation import Situation
+from control_plane.operations.conclude import Outcome
 from control_plane.overview import timeline
 from control_plane.overview.reading import Reading
 
@@ -51,7 +52,8 @@ def headline(reading: Reading, s: Situation) -> Headline:
 def _next_step(decision: Decision) -> str:
     if decision.kind is DecisionKind.NO_CHANGE:
         return f"Nothing: {'; '.join(decision.reasons)}."
-    return f"{decision.describe()}."
+    passed_over = "".join(f"; not {path}: {why}" for path, why in decision.passed_over.items())
+    return f"{decision.describe()}{passed_over if decision.kind is DecisionKind.ESCALATE else ''}."
 
 
 def _state(reading: Reading, s: Situation) -> tuple[str, str, str, tuple[str, ...]]:
@@ -73,6 +75,9 @@ def _state(reading: Reading, s: Situation) -> tuple[str, str, str, tuple[str, ..
     if active.health is Health.FAILED and not any(verdict.carries for verdict in others):
         text = "No path carries. The proxy refuses calls rather than leak them."
         return "bad", "All paths down", text, reasons
+    if active.health is Health.FAILED and open_question(reading):
+        text = f"{active.path} has failed; what to do about it waits for your answer."
+        return "bad", "Waiting for you", text, reasons
     if active.health is Health.FAILED:
         text = f"{active.path} has failed" + (
             "; a run is moving traffic away." if acting else " and traffic is still on it."
@@ -112,12 +117,14 @@ def _done(reading: Reading) -> tuple[str, str, datetime | None]:
 
 
 def open_question(reading: Reading) -> bool:
-    """Whether a decision waits for a person's answer."""
+    """Whether a decision waits for a person's answer. The run that asked has said that it does, before it asked."""
     question = reading.question
     return question is not None and (
         datetime.fromisoformat(question["expires_at"]) > reading.read_at
         and not any(
-            entry.kind is EntryKind.OUTCOME and entry.execution == question["execution"]
+            entry.kind is EntryKind.OUTCOME
+            and entry.execution == question["execution"]
+            and entry.data["outcome"] != Outcome.AWAITS_APPROVAL
             for entry in reading.entries
         )
     )

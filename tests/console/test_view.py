@@ -114,6 +114,30 @@ def test_a_question_waits() -> None:
     assert "approve" not in actions(make(replace(asked, read_at=later(61))))
 
 
+def test_a_question_waits_until_its_own_run_has_gone_on() -> None:
+    """The run that asks says so before it asks, which answers nothing; how it ended after that does."""
+    question: dict[str, Any] = {"execution": "run-4", "expires_at": later(60).isoformat()}
+    question["decision"] = {"kind": "Failover", "path": "tunnel-2", "reasons": ["it is better"]}
+    said = entry(1, EntryKind.OUTCOME, "run-4", outcome="awaits-approval", decision="Failover")
+    gone_on = entry(2, EntryKind.OUTCOME, "run-4", outcome="switched", decision="Failover")
+    failed = {"tunnel-1": ran(False), "tunnel-2": ran(True)}
+    asked = make(reading(question=question, entries=(said,), metrics=failed))
+    assert (asked.headline.tone, asked.headline.word) == ("bad", "Waiting for you")
+    assert {"approve", "reject"} <= actions(asked).keys()
+    answered = make(reading(question=question, entries=(said, gone_on), metrics=failed))
+    assert answered.headline.word == "Active path failed"
+    assert "approve" not in actions(answered)
+
+
+def test_a_call_for_people_says_why_nothing_else_helps() -> None:
+    """Where no path may take over, each is named with what keeps it from that."""
+    both = {"tunnel-1": ran(False), "tunnel-2": ran(False)}
+    seen_failing = LinkHistory(paths={"tunnel-1": PathHistory(failed_in_a_row=1, down=True)})
+    said = make(reading(metrics=both, history=seen_failing)).headline.next_step
+    assert said.startswith("Escalate: tunnel-1 is FAILED")
+    assert "not tunnel-2: tunnel-2 is FAILED" in said
+
+
 def test_an_obstacle_is_named_on_its_button() -> None:
     """What stands in the way of a failover is said before it is asked for."""
     view = make(reading(metrics={"tunnel-1": ran(True), "tunnel-2": ran(False)}))
