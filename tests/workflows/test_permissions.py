@@ -10,6 +10,8 @@ import itertools
 import json
 import secrets
 import time
+import urllib.error
+import urllib.request
 from datetime import timedelta
 from typing import Any
 
@@ -31,7 +33,7 @@ from infra.local.lambda_runtime import FaultKind
 from tests.events.reading import event, pack, unpack
 from tests.workflows.conftest import REPORT, SWEEP, Link
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.proof
 MODEL_ID = "anthropic.claude-3-5-sonnet-20241022-v2:0"
 # What AWS itself does in a role, which no function calls: by what the role is for, and why it is there.
 BY_LAMBDA = {
@@ -296,12 +298,27 @@ def infer(link: Link) -> None:
     bedrock.close()
 
 
+def show_an_unknown_key(link: Link) -> None:
+    """At API Gateway, which asks the authorizer."""
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(
+            urllib.request.Request(
+                f"{link.environment.api_url}/model/{MODEL_ID}/converse",
+                data=b"{}",
+                headers={"Authorization": "Bearer unknown"},
+            )
+        )
+    assert refused.value.code == 401
+    refused.value.close()
+
+
 @pytest.fixture(scope="module")
 def verdict(environment: Environment, link_as_left: Link) -> Verdict:
     """What everybody called in every situation, held against what was deployed."""
     link = link_as_left
     link.reset()
     infer(link)
+    show_an_unknown_key(link)
     fill_both_accounts(environment)
     link.intent("failover", to="tunnel-2")
     link.intent("failback", override=True, reason="a test")
