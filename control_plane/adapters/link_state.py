@@ -86,6 +86,26 @@ class LinkState:
         values = self._get(link_id, "APPROVAL")
         return dict(json.loads(values["document"])) if values else None
 
+    def mark_answered(self, link_id: str, execution: str, *, approved: bool) -> None:
+        """Note the answer on the latest question, if it is this execution's. Until it expires the same is not asked
+        anew, and a yes holds for whichever run has the link."""
+        asked = self.latest_question(link_id)
+        if asked is None or asked["execution"] != execution:
+            return
+        answered = canonical_json({**asked, "is_answered": True, "is_approved": approved})
+        with calling("dynamodb:PutItem"):
+            try:
+                self._db.put_item(
+                    TableName=self._table,
+                    Item=to_item({**link_key(link_id, "APPROVAL"), "document": answered}),
+                    ConditionExpression="document = :asked",
+                    ExpressionAttributeValues=to_item({":asked": canonical_json(asked)}),
+                )
+            except ClientError as error:
+                # The run has gone on meanwhile, and has forgotten this question or asked another.
+                if error_code(error) != "ConditionalCheckFailedException":
+                    raise
+
     def close_question(self, link_id: str) -> None:
         """Forget the latest question: it was answered with yes, and the next one is a new one."""
         with calling("dynamodb:DeleteItem"):

@@ -26,6 +26,7 @@ from control_plane.cli.context import (
     state_machine_arn,
 )
 from control_plane.domain.signals import Intent
+from control_plane.operations.approvals import answer
 from control_plane.operations.operator import resolve as resolve_link
 from control_plane.overview.preview import foresee_intent
 from control_plane.overview.telling import tell
@@ -307,24 +308,12 @@ def _follow(steps: Any, arn: str) -> dict[str, Any]:
 def _answer(link: str, execution: str, as_json: bool, *, approved: bool) -> None:
     with failing_in_words():
         here = control(link)
-        waiting = here.state.approval(link, execution)
-        if waiting is None:
-            err.print(f"{execution} does not wait for an approval")
-            raise typer.Exit(EXIT_BAD_INPUT)
-        if datetime.fromisoformat(waiting["expires_at"]) < datetime.now(UTC):
-            err.print(f"{execution}: the question expired at {waiting['expires_at']}; it means no")
-            approved = False
-        steps = here.session.client("stepfunctions")
-        with calling("states:SendTaskResult"):
-            if approved:
-                answer = {"approved_by": getpass.getuser()}
-                steps.send_task_success(taskToken=waiting["task_token"], output=json.dumps(answer))
-            else:
-                steps.send_task_failure(
-                    taskToken=waiting["task_token"],
-                    error="NotApproved",
-                    cause="an operator said no",
-                )
+        goes_on = answer(
+            here, link, execution, getpass.getuser(), datetime.now(UTC), approved=approved
+        )
+    if approved and not goes_on:
+        err.print(f"{execution}: the question had expired, which means no")
+    approved = goes_on
     if as_json:
         print_json({"execution": execution, "approved": approved})
     else:

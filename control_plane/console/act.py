@@ -15,6 +15,8 @@ from control_plane.adapters.aws import calling
 from control_plane.adapters.fleet import Fleet
 from control_plane.domain.signals import Intent
 from control_plane.errors import InvalidIntent, UnknownLink
+from control_plane.operations.approvals import answer
+from control_plane.operations.operator import resolve
 from control_plane.wiring import Control
 
 INTENTS = frozenset({"failover", "failback", "rollback", "reconcile"})
@@ -32,9 +34,7 @@ def perform(control: Control, link_id: str, action: str, form: Mapping[str, str]
     if action in ("approve", "reject"):
         return _answer(control, link_id, form.get("execution", ""), approved=action == "approve")
     if action == "resolve":
-        if not control.leases.resolve(link_id):
-            raise InvalidIntent("action", f"{link_id} does not wait for an operator")
-        return f"{link_id} is released; the next signal or sweep goes on."
+        return _resolve(control, link_id, form.get("reason", "").strip())
     raise InvalidIntent("action", "is none of the console's actions")
 
 
@@ -70,19 +70,17 @@ def _state_machine(control: Control, link_id: str) -> str:
 
 
 def _answer(control: Control, link_id: str, execution: str, *, approved: bool) -> str:
-    waiting = control.state.approval(link_id, execution)
-    if waiting is None:
-        raise InvalidIntent("execution", "does not wait for an approval")
-    expired = datetime.fromisoformat(waiting["expires_at"]) < datetime.now(UTC)
-    steps, token = control.session.client("stepfunctions"), waiting["task_token"]
-    with calling("states:SendTaskResult"):
-        if approved and not expired:
-            answer = {"approved_by": getpass.getuser()}
-            steps.send_task_success(taskToken=token, output=json.dumps(answer))
-        else:
-            steps.send_task_failure(
-                taskToken=token, error="NotApproved", cause="an operator said no"
-            )
-    if expired:
+    now = datetime.now(UTC)
+    goes_on = answer(control, link_id, execution, getpass.getuser(), now, approved=approved)
+    if approved and not goes_on:
         return f"{execution}: the question had expired, which means no."
-    return f"{execution}: {'approved' if approved else 'rejected'}."
+    return f"{execution}: {'approved' if goes_on else 'rejected'}."
+
+
+def _resolve(control: Control, link_id: str, reason: str) -> str:
+    if not reason:
+        raise InvalidIntent("reason", "is needed: what was found and done")
+    now = datetime.now(UTC)
+    if not resolve(control, link_id, getpass.getuser(), reason, now, leave_plan=False):
+        raise InvalidIntent("action", f"{link_id} does not wait for an operator")
+    return f"{link_id} is released; the next signal or sweep goes on."

@@ -171,7 +171,7 @@ def _actions(reading: Reading, s: Situation) -> Iterator[ActionView]:
         yield ActionView(
             "resolve", "resolve", "Resolve",
             "Says that routes and routing config are right by hand. Twinspan acts on this link again.",
-            f"twinspan resolve --link {link}", intent=False,
+            f"twinspan resolve --link {link} --reason …", intent=False,
         )  # fmt: skip
     if open_question(reading) and reading.question is not None:
         execution = str(reading.question["execution"])

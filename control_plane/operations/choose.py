@@ -68,11 +68,9 @@ def choose(
         ringing = alarms_in_the_way(control, run.link_id, policy)
         situation = replace(situation, alarms=ringing)
     decision = decide(situation)
-    if decision.needs_approval and run.approved_decision is not None:
-        same = _essence(decision.to_dict()) == _essence(run.approved_decision)
-        if same:
-            decision = decide(replace(situation, approved=True))
-            control.state.close_question(run.link_id)
+    if decision.needs_approval and _is_approved(control, run, decision, now):
+        decision = decide(replace(situation, approved=True))
+        control.state.close_question(run.link_id)
     if decision.needs_approval:
         decision = _asked_once(control, run, decision, now)
     if decision.acts or not run.routine or _is_news(control, run, decision):
@@ -198,6 +196,16 @@ def _load(control: Control, run: Run, reference: str) -> tuple[Topology, Policy,
     topology = control.documents.topology(run.link_id)
     policy = control.documents.policy(run.link_id, topology)
     return topology, policy, Observation.from_dict(control.evidence.get(reference))
+
+
+def _is_approved(control: Control, run: Run, decision: Decision, now: datetime) -> bool:
+    """Whether a person has said yes to this: to this run, or to one that has left the link to this one since."""
+    approved = run.approved_decision
+    if approved is None:
+        asked = control.state.latest_question(run.link_id)
+        if asked and asked.get("is_approved") and now < datetime.fromisoformat(asked["expires_at"]):
+            approved = asked["decision"]
+    return approved is not None and _essence(decision.to_dict()) == _essence(approved)
 
 
 def _asked_once(control: Control, run: Run, decision: Decision, now: datetime) -> Decision:

@@ -120,7 +120,8 @@ def open_question(reading: Reading) -> bool:
     """Whether a decision waits for a person's answer. The run that asked has said that it does, before it asked."""
     question = reading.question
     return question is not None and (
-        datetime.fromisoformat(question["expires_at"]) > reading.read_at
+        not question.get("is_answered")
+        and datetime.fromisoformat(question["expires_at"]) > reading.read_at
         and not any(
             entry.kind is EntryKind.OUTCOME
             and entry.execution == question["execution"]

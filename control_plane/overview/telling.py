@@ -95,6 +95,8 @@ def _rolled_back(data: dict[str, Any]) -> list[str]:
 
 
 def _approval(data: dict[str, Any]) -> list[str]:
+    if "answer" in data:
+        return [f"{str(data['answer']).capitalize()} by {data.get('by')}."]
     return [
         f"Asked for approval of: {data.get('decision')}. No answer by {data.get('expires_at')} means no."
     ]

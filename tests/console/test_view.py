@@ -112,6 +112,7 @@ def test_a_question_waits() -> None:
     assert make(asked).headline.word == "Waiting for you"
     assert {"approve", "reject"} <= actions(make(asked)).keys()
     assert "approve" not in actions(make(replace(asked, read_at=later(61))))
+    assert "approve" not in actions(make(reading(question=question | {"is_answered": True})))
 
 
 def test_a_question_waits_until_its_own_run_has_gone_on() -> None:

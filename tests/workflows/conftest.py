@@ -19,6 +19,7 @@ from control_plane.adapters.lease import SKEW_ALLOWANCE_MS, LeaseStore
 from control_plane.adapters.link_state import LinkState
 from control_plane.domain.history import LinkHistory
 from control_plane.domain.journal import Entry, verify
+from control_plane.operations.approvals import answer
 from control_plane.operations.operator import resolve
 from infra.local.dataplane import DataPlane
 from infra.local.environment import Environment
@@ -285,15 +286,25 @@ class Link:
             )
         self.resolve()
 
-    def resolve(self) -> bool:
-        """An operator has put the link right."""
-        stores = SimpleNamespace(
+    @property
+    def _stores(self) -> Any:
+        """As much of a `Control` as an operator's own commands need."""
+        return SimpleNamespace(
             leases=self.leases,
             state=self.state,
+            session=self,
             journal=Journal(self, "twinspan-state"),  # type: ignore[arg-type]
         )
+
+    def answer(self, execution: str, *, approved: bool) -> bool:
+        """An operator answers the question with which an execution waits."""
         now = datetime.now(UTC)
-        return resolve(stores, "bedrock", "an operator", "a test", now, leave_plan=False)  # type: ignore[arg-type]
+        return answer(self._stores, "bedrock", execution, "an operator", now, approved=approved)
+
+    def resolve(self) -> bool:
+        """An operator has put the link right."""
+        now = datetime.now(UTC)
+        return resolve(self._stores, "bedrock", "an operator", "a test", now, leave_plan=False)
 
     def reset(self) -> None:
         """Everything well and on tunnel-1, under the common policy."""

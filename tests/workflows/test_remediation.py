@@ -6,7 +6,7 @@ import time
 import pytest
 
 from infra.local.lambda_runtime import FaultKind
-from tests.workflows.conftest import REPORT, SWEEP
+from tests.workflows.conftest import EXECUTION_LIMIT_SECONDS, POLL_SECONDS, REPORT, SWEEP
 
 pytestmark = pytest.mark.slow
 
@@ -300,7 +300,9 @@ class TestApproval:
         link.environment.faults.cut("tunnel-1")
         arn = link.start(SWEEP)
         name = arn.rsplit(":", 1)[-1]
-        for _ in range(1000):
+        deadline = time.monotonic() + EXECUTION_LIMIT_SECONDS
+        while time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
             if found := link.state.approval("bedrock", name):
                 return arn, found
             assert link.client("stepfunctions").describe_execution(executionArn=arn)["status"] == (
@@ -312,23 +314,34 @@ class TestApproval:
         """After approval the link is observed again, and the same decision is acted upon."""
         arn, question = self.waiting(link)
         assert link.lease_holder is None
-        link.client("stepfunctions").send_task_success(
-            taskToken=question["task_token"], output="{}"
-        )
+        assert link.answer(question["execution"], approved=True)
         assert link.finish(arn).status == "SUCCEEDED"
         assert link.config["active_path"] == "tunnel-2"
+        said = {"answer": "approved", "by": "an operator"}
+        assert said in [entry.data for entry in link.entries("approval")]
 
     def test_a_rejected_decision_is_not(self, link):
-        """No means no."""
+        """No means no; who said it is journaled, and the question waits no longer."""
         before = link.published
         arn, question = self.waiting(link)
-        link.client("stepfunctions").send_task_failure(
-            taskToken=question["task_token"], error="NotApproved", cause="an operator said no"
-        )
+        assert not link.answer(question["execution"], approved=False)
+        assert link.state.latest_question("bedrock")["is_answered"]
+        assert link.entries("approval")[-1].data == {"answer": "rejected", "by": "an operator"}
         done = link.finish(arn)
         assert done.states[-1] == "NotApproved"
         assert link.published == before
         assert "AwaitApproval" not in link.run(SWEEP).states, "nor is it asked again at once"
+
+    def test_an_approval_holds_for_whichever_run_has_the_link(self, link):
+        """The run that asked finds the lease taken and ends; what was approved is carried out all the same."""
+        arn, question = self.waiting(link)
+        lease = link.leases.acquire("bedrock", "another run", 30, link.now())
+        assert link.answer(question["execution"], approved=True)
+        assert link.finish(arn).states[-1] == "NothingToDo"
+        link.leases.release(lease, even_if_pending=True)
+        assert link.config["active_path"] == "tunnel-1"
+        assert link.run(SWEEP).status == "SUCCEEDED"
+        assert link.config["active_path"] == "tunnel-2"
 
     def test_no_answer_means_no(self, link):
         """The question ends when the policy says so, and the link is as it was."""
