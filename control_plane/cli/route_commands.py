@@ -79,7 +79,7 @@ def trace(
 
     Examples:
 
-        twinspan trace --snapshot network.json --from subnet-0a1b --to 172.16.1.10 --port 443
+        twinspan trace --snapshot network --from subnet-0a1b --to 172.16.1.10 --port 443
     """
     try:
         network = Network.build(load_snapshot(snapshot))
@@ -116,7 +116,7 @@ def validate(
 
     Examples:
 
-        twinspan validate --snapshot network.json --plan plan.json
+        twinspan validate --snapshot network --plan plan.json
     """
     try:
         network = Network.build(load_snapshot(snapshot))
