@@ -22,7 +22,7 @@ from tests.scenarios.test_tunnel_down import shape
 # Played from top to bottom as one story; on other pages each block begins with a link that is well.
 STORIES = {"docs/tutorial.md"}
 PAGES = [page for page in pages() if page.blocks]
-BUSY = {"maximum_switches_per_hour": 50}
+SWITCHES = "maximum_switches_per_hour"
 
 
 @pytest.fixture(scope="module")
@@ -52,10 +52,10 @@ def go_home(reader: Reader) -> None:
 def prepare_files(reader: Reader) -> None:
     """What examples call the reader's own: policies, a plan, a snapshot, the table of keys."""
     now = policy(reader)
-    busy = now | BUSY
     for name in ("mine", "yours"):
         reader.file(f"{name}.json", json.dumps(now))
-    reader.file("policy.json", json.dumps(busy))
+    reader.file("policy.json", json.dumps(now | {SWITCHES: 60}))
+    reader.file("pages.json", json.dumps(now | {SWITCHES: 59}))
     reader.file("plan.json", json.dumps({"changes": []}))
     reader.run(
         "aws ssm get-parameter --name /twinspan/bedrock/topology --query Parameter.Value "
@@ -68,7 +68,7 @@ def prepare_files(reader: Reader) -> None:
         "--attribute-definitions AttributeName=keyDigest,AttributeType=S "
         "--key-schema AttributeName=keyDigest,KeyType=HASH"
     )
-    reader.run("twinspan policy set policy.json --reason 'many pages'")
+    reader.run("twinspan policy set pages.json --reason 'many pages'")
 
 
 def as_the_reader_types_it(command: str, reader: Reader) -> str:
