@@ -11,8 +11,8 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple, get_type_hints
 
-from aws_lambda_powertools import Logger, single_metric
-from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import BaseModel
 
@@ -50,12 +50,13 @@ def measure(run: Run, stage: str, milliseconds: float) -> None:
 
     Only steps of a run are measured: a sweep's would be billed every minute, and Lambda's own metrics have them.
     """
-    with single_metric(
-        name="StageDuration", unit=MetricUnit.Milliseconds, value=milliseconds, namespace=NAMESPACE
-    ) as metric:
-        metric.add_dimension("LinkId", run.link_id)
-        metric.add_dimension("Stage", stage)
-        metric.add_metadata("execution", run.execution)
+    # Without a service's name, which would be one more dimension: a widget finds a metric by all of them.
+    metrics = EphemeralMetrics(service="", namespace=NAMESPACE)
+    metrics.add_dimension("LinkId", run.link_id)
+    metrics.add_dimension("Stage", stage)
+    metrics.add_metadata("execution", run.execution)
+    metrics.add_metric("StageDuration", MetricUnit.Milliseconds, milliseconds)
+    metrics.flush_metrics()
 
 
 def step(model: type[Model]) -> Callable[[Callable[[Control, Model], BaseModel]], Handler]:

@@ -209,7 +209,8 @@ def resolve(
 ) -> None:
     """Let Twinspan act on a link again, after a person has put it right.
 
-    Its next run tries once more to undo what the failed plan changed, unless told to leave it.
+    Its next run settles the plan that failed: what is left of it is undone, or it stands if its config is published.
+    With --leave-plan nothing of it is touched.
 
     Examples:
 
@@ -241,7 +242,11 @@ def _what_resolving_does(here: Control, link: str, leave_plan: bool) -> Iterator
         yield f"  {path} would be in use again: {standing.describe()}"
     plan = here.state.open_plan(link)
     if plan is not None:
-        fate = "stays as it is" if leave_plan else "the next run tries once more to undo"
+        fate = (
+            "stays as it is"
+            if leave_plan
+            else "the next run undoes what is left of it, or lets it stand if its config is published"
+        )
         yield f"  {fate}: {'; '.join(plan.describe()) or 'no change'}"
 
 

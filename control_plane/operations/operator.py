@@ -74,7 +74,7 @@ def resolve(
 
     The journal comes first and the lease last: broken off anywhere, the link still waits, and the command can be
     given again. With `leave_plan` what the failed plan changed stays as it is; otherwise the next run
-    tries once more to undo it.
+    settles it as it does a crashed one's: undone, or left standing if its config is published.
 
     Raises:
         LeaseTaken: the lease was not kept, and a run holds it now.

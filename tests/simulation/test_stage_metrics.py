@@ -22,6 +22,7 @@ def test_each_stage_of_a_run_is_measured_and_names_its_execution(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Where the time of a switch went can be drawn per stage, and looked up per execution."""
+    monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "decide")  # as each deployed function has its own
     play = Play(World(Policy()))
     play.attach(monkeypatch)
     states = play.run({"intent": "failover", "to": "tunnel-2", "link_id": LINK})

@@ -1,0 +1,77 @@
+"""The reference page of roles: what each may do, made from the rendered templates.
+
+    python -m infra.permissions_page
+
+prints docs/reference/iam.md; a test compares.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+
+from infra.permissions import Statement, of_role
+from infra.rendering import EVERYTHING, Rendered, render
+
+_HEAD = """# Roles
+
+Made from the templates by `python -m infra.permissions_page`, rendered with every option on and the default names. Every
+function and state machine has a role of its own. What Lambda needs of any function in a VPC (network interfaces, its
+log group, X-Ray) and what Step Functions needs to deliver logs is left out. Each role is held against the calls that
+were recorded while the scenarios ran: it suffices for them, and permits nothing that was never called.
+"""
+_OF_EVERY_FUNCTION = frozenset(
+    {
+        "ec2:AssignPrivateIpAddresses",
+        "ec2:CreateNetworkInterface",
+        "ec2:DeleteNetworkInterface",
+        "ec2:DescribeNetworkInterfaces",
+        "ec2:DescribeSubnets",
+        "ec2:UnassignPrivateIpAddresses",
+    }
+)
+
+
+def page() -> str:
+    """The page's text."""
+    return "\n".join([_HEAD, *_sides()])
+
+
+def _sides() -> Iterator[str]:
+    for side, parameters in EVERYTHING.items():
+        resources = render(side, parameters)
+        yield f"## {'GovCloud' if side == 'govcloud' else 'Commercial'}\n"
+        yield "| who | may | on | if |\n|---|---|---|---|"
+        for name, statements in _principals(resources):
+            rows = [row for row in map(_row, statements) if row is not None]
+            for number, row in enumerate(rows):
+                yield f"| {f'`{name}`' if number == 0 else ''} | {row} |"
+        yield ""
+
+
+def _principals(
+    resources: Mapping[str, Rendered],
+) -> Iterator[tuple[str, tuple[Statement, ...]]]:
+    for item in sorted(resources.values(), key=lambda item: item.logical_id):
+        if item.type_name in ("AWS::IAM::Role", "AWS::IAM::User"):
+            yield item.logical_id, of_role(resources, item.logical_id).statements
+
+
+def _row(statement: Statement) -> str | None:
+    actions = sorted(a for a in statement.actions if not a.startswith(("logs:", "xray:")))
+    if set(actions) <= _OF_EVERY_FUNCTION:
+        return None
+    conditions = [
+        f"`{key}` {operator} {', '.join(f'`{value}`' for value in values)}"
+        for operator, keys in statement.conditions.items()
+        for key, values in keys.items()
+    ]
+    may = "<br>".join(f"`{action}`" for action in actions)
+    if statement.effect == "Deny":
+        may = f"**not** {may}"
+    on = "<br>".join(f"`{resource}`" for resource in statement.resources)
+    return f"{may} | {on} | {'; '.join(conditions)}"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())

@@ -1,0 +1,120 @@
+"""What is watched is published: alarms, dashboard and documentation know the metrics by their real names."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from control_plane.domain.observation import ProbeResult
+from control_plane.functions import canary
+from infra import permissions_page
+from infra.rendering import EVERYTHING, render
+from proxy.audit import RequestRecord
+from proxy.messages import Refused, Request
+from proxy.metrics import Metrics
+from state_machine import runtime
+from tests.infrastructure.test_compliance import ROOT
+from tests.proxy.worlds import run, world
+
+PAGE = (ROOT / "docs" / "reference" / "metrics.md").read_text()
+OURS = ("Twinspan", "CrossPartition")
+Named = tuple[str, str, frozenset[str]]
+
+
+def embedded(lines: list[str]) -> set[Named]:
+    """Namespace, name and dimensions of each metric in lines of the embedded format."""
+    found = set()
+    for line in lines:
+        for directive in json.loads(line)["_aws"]["CloudWatchMetrics"]:
+            for metric in directive["Metrics"]:
+                for dimensions in directive["Dimensions"]:
+                    found.add((directive["Namespace"], metric["Name"], frozenset(dimensions)))
+    return found
+
+
+@pytest.fixture
+def published(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> set[Named]:
+    """What proxy, canary and steps print, each with the environment that its function has."""
+    monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "its own")
+    canary.publish(
+        "bedrock",
+        ProbeResult(path="tunnel-1", attempts=2, answered=2, required=2, median_latency_ms=12.0),
+    )
+    runtime.measure(SimpleNamespace(link_id="bedrock", execution="a run"), "observe", 1.0)  # type: ignore[arg-type]
+    metrics = Metrics("bedrock")
+    at = datetime(2026, 3, 1, tzinfo=UTC)
+    metrics.observe(RequestRecord("a", "converse", "10.0.1.7", "anybody", at, 0.0))
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
+    return embedded([*lines, *metrics.embedded(1)])
+
+
+def watched() -> Iterator[Named]:
+    """Metrics of ours that alarms and the dashboard name."""
+    for side, parameters in EVERYTHING.items():
+        for item in render(side, parameters).values():
+            if item.type_name == "AWS::CloudWatch::Alarm":
+                stats = [
+                    m["MetricStat"]["Metric"]
+                    for m in item.properties.get("Metrics", [])
+                    if "MetricStat" in m
+                ]
+                for metric in stats or [item.properties]:
+                    names = frozenset(d["Name"] for d in metric.get("Dimensions", []))
+                    yield metric["Namespace"], metric["MetricName"], names
+            if item.type_name == "AWS::CloudWatch::Dashboard":
+                yield from drawn(json.loads(item.properties["DashboardBody"]))
+
+
+def drawn(dashboard: dict[str, Any]) -> Iterator[Named]:
+    """What the widgets of a dashboard draw, searches included."""
+    for widget in dashboard["widgets"]:
+        for namespace, *rest in widget["properties"].get("metrics", []):
+            if isinstance(namespace, str):
+                words = [word for word in rest if isinstance(word, str)]
+                yield namespace, words[0], frozenset(words[1::2])
+                continue
+            search = re.search(r"\{([^}]+)\} MetricName=\"(\w+)\"", namespace["expression"])
+            if search is not None:
+                schema, *names = search[1].split(",")
+                yield schema, search[2], frozenset(names)
+
+
+def test_what_is_watched_of_ours_is_published_by_that_name(published: set[Named]) -> None:
+    """An alarm on a namespace, a name or a dimension that nothing publishes would never ring."""
+    asked = {metric for metric in watched() if metric[0] in OURS}
+    assert len(asked) >= 10
+    assert asked <= published
+
+
+def test_the_page_of_metrics_knows_what_is_published_and_what_is_watched(
+    published: set[Named],
+) -> None:
+    """By every name in CloudWatch, and of AWS's own by namespace too."""
+    names = {name for _, name, _ in published}
+    names |= {name.rpartition("-")[2] for namespace, name, _ in watched() if namespace not in OURS}
+    names |= {namespace for namespace, _, _ in watched() if namespace not in OURS}
+    assert {name for name in names if f"`{name}`" not in PAGE} == set()
+
+
+@run
+async def test_the_page_of_metrics_knows_what_the_server_exposes() -> None:
+    """Every family of the text exposition, and no other."""
+    async with world() as w:
+        await w.call()
+        w.core.api.refusal(Refused(401, "AccessDeniedException", "a test"), {})
+        w.core.carrier.counters.attempts_failed["tunnel-1", "reset"] = 1
+        answer = await w.core.handle(Request("GET", "/metrics", {}, b"", "", "anonymous"))
+    assert isinstance(answer.body, bytes)
+    exposed = set(re.findall(r"^# TYPE (\w+)", answer.body.decode(), re.MULTILINE))
+    assert exposed == set(re.findall(r"`(twinspan_proxy_\w+)`", PAGE))
+
+
+def test_the_page_of_roles_is_made_from_the_templates() -> None:
+    """`python -m infra.permissions_page` has been run since a role changed."""
+    assert (ROOT / "docs" / "reference" / "iam.md").read_text() == permissions_page.page()
