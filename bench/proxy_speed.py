@@ -292,6 +292,7 @@ def measure(scheme: str, rounds: int, seconds: float, folder: Path) -> None:
             for name, running in (("nginx", floor), ("proxy", ours)):
                 single[name].append(load(running.port, 1, seconds, script, running))
                 many[name].append(load(running.port, 64, seconds, script, running))
+                aws.settle()
         _print_calls(scheme, single, many)
         print(f"    audit rows written meanwhile: {aws.rows}")
         if not tls:

@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
+CORES = os.sched_getaffinity(0)
+"""What this process had before it kept itself to one."""
 SECRET = json.dumps(
     {"aws_access_key_id": "AKIDEXAMPLE", "aws_secret_access_key": "stand-in", "region": "us-east-1"}
 )
@@ -34,6 +36,13 @@ class PlayedAws:
     rows: int = 0
     reports: list[dict[str, Any]] = field(default_factory=list)
     url: str = ""
+
+    def settle(self, quiet_seconds: float = 0.5) -> None:
+        """Wait until no more rows come: what is still written would slow whatever is measured next."""
+        rows = -1
+        while rows != self.rows:
+            rows = self.rows
+            time.sleep(quiet_seconds)
 
     def answer(self, target: str, body: bytes) -> dict[str, Any]:
         """What the operation named in `X-Amz-Target` returns."""
@@ -180,7 +189,7 @@ def started(
         text=True,
     )
     try:
-        if core is not None and core in os.sched_getaffinity(0):
+        if core is not None and core in CORES:
             os.sched_setaffinity(process.pid, {core})
         yield process
     finally:
