@@ -96,8 +96,10 @@ def as_the_reader_types_it(command: str, reader: Reader) -> str:
 
 
 def outline(line: str) -> str:
-    """A line without numbers, and without the names of executions, which tell what started them."""
-    return re.sub(r"\S*\bID\b\S*", "ID", shape(line))
+    """A line without numbers, and without what tells which signal was first: a run's name, and its first words."""
+    line = re.sub(r"\S*[0-9a-f]{8}-[0-9a-f-]{27}\S*", "RUN", line)
+    line = re.sub(r"^([\d-]{10}T?\s?[\d:]{8}Z\s+\w[\w ]*?)\s\s.*", r"\1 …", line)
+    return shape(line)
 
 
 def type_in(block: Block, reader: Reader) -> None:

@@ -97,13 +97,17 @@ class Link:
             seen["name"], seen["status"], seen.get("error"), seen.get("cause"), self.states(arn)
         )
 
-    def sweep(self, machine: str | None = None) -> tuple[Finished, list[Finished]]:
+    @property
+    def sweep_arn(self) -> str:
+        """The sweep's state machine."""
+        return self.environment.state_machine_arn.replace("-remediation", "-sweep")
+
+    def sweep(self) -> tuple[Finished, list[Finished]]:
         """Run a sweep and the remediations that it starts, to their ends."""
         steps = self.client("stepfunctions")
         before = {one["executionArn"] for one in self.executions()}
-        usual = self.environment.state_machine_arn.replace("-remediation", "-sweep")
         answer = steps.start_execution(
-            stateMachineArn=machine or usual, name=f"sweep-{time.time_ns()}", input="{}"
+            stateMachineArn=self.sweep_arn, name=f"sweep-{time.time_ns()}", input="{}"
         )
         swept = self.finish(str(answer["executionArn"]))
         started = [o["executionArn"] for o in self.executions() if o["executionArn"] not in before]

@@ -57,6 +57,8 @@ BY_STEP_FUNCTIONS = {
     "logs:ListLogDeliveries": "the same",
     "logs:PutResourcePolicy": "the same",
     "logs:UpdateLogDelivery": "the same",
+    "states:DescribeExecution": "a distributed map follows its batches with the machine's role",
+    "states:StopExecution": "the same",
     "xray:GetSamplingRules": "Step Functions traces with the machine's role",
     "xray:GetSamplingTargets": "the same",
     "xray:PutTelemetryRecords": "the same",

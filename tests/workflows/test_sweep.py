@@ -2,6 +2,8 @@
 
 import json
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from control_plane.wiring import Control
 from infra import costs
 from infra.local.lambda_runtime import Fault, FaultKind
 from infra.packaging import distributed_sweep
+from tests.workflows.conftest import Link
 
 
 @pytest.fixture(autouse=True)
@@ -144,6 +147,18 @@ def fleet(link):
         link.unregister(name)
 
 
+@contextmanager
+def swept_by(link: Link, definition: str) -> Iterator[None]:
+    """The deployed sweep with another definition, in its own role."""
+    steps, arn = link.client("stepfunctions"), link.sweep_arn
+    before = steps.describe_state_machine(stateMachineArn=arn)["definition"]
+    steps.update_state_machine(stateMachineArn=arn, definition=definition)
+    try:
+        yield
+    finally:
+        steps.update_state_machine(stateMachineArn=arn, definition=before)
+
+
 def calls_of(link, monkeypatch, action):
     """(service, operation) of every AWS call that this makes, counted."""
     for variable, value in link.environment.exports().items():
@@ -204,11 +219,9 @@ def test_a_distributed_sweep_finds_the_same(fleet, tmp_path):
             FunctionName=f"twinspan-bedrock-{step}"
         )["FunctionArn"]
         text = text.replace(f"${{{name}FunctionArn}}", arn)
-    machine = fleet.client("stepfunctions").create_state_machine(
-        name="distributed-sweep", definition=text, roleArn="arn:aws-us-gov:iam::111111111111:role/r"
-    )
-    fleet.delete_route(fleet.return_route(1))
-    swept, started = fleet.sweep(machine["stateMachineArn"])
+    with swept_by(fleet, text):
+        fleet.delete_route(fleet.return_route(1))
+        swept, started = fleet.sweep()
     assert swept.status == "SUCCEEDED"
     assert len(started) == 30, "all share the route that is gone"
 
