@@ -1,8 +1,8 @@
 """One row per inference request, written to DynamoDB beside the requests, never before an answer.
 
 Rows are queued in memory, bounded, and written in batches, a few at a time. They wait there as the JSON that is sent,
-made right after the answer has left: kept as objects they cost the collector and the caches more than all else. A full queue drops the *new* row
-and counts it; a crash loses what is queued, at most a second's worth in quiet times. So the audit is complete
+made right after the answer has left (`audit_rows`): kept as objects they cost the collector and the caches more than all
+else. A full queue drops the *new* row and counts it; a crash loses what is queued, at most a second's worth in quiet times. So the audit is complete
 whenever `twinspan_proxy_audit_dropped_total` is zero and the process ended in order, and says so otherwise.
 No row holds anything of a prompt or a completion.
 """
@@ -13,90 +13,16 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Protocol
 
-import msgspec
+from proxy.audit_rows import Key, RequestRecord, Row, encoded, encoded_again
 
 logger = logging.getLogger(__name__)
 
 BATCH_ROWS = 25
 """BatchWriteItem's limit."""
 BATCHES_AT_ONCE = 4
-KeyedRow = tuple[str, bytes]
-"""A row's key in one string, and the row in JSON."""
 QUEUE_ROWS = 20_000
-RETENTION_SECONDS = 30 * 86_400
-
-Row = dict[str, Any]
-
-
-@dataclass(slots=True)
-class RequestRecord:
-    """What is known of one request when it is over. Sizes in bytes."""
-
-    request_id: str
-    operation: str
-    source_ip: str
-    caller: str
-    began_at: datetime
-    began: float
-    """The event loop's time."""
-    model_id: str = ""
-    data_class: str = "default"
-    request_bytes: int = 0
-    response_bytes: int = 0
-    status: int = 0
-    success: bool = False
-    error: str = ""
-    path: str = "none"
-    routing_method: str = "none"
-    generation: int = 0
-    attempts: list[tuple[str, str]] = field(default_factory=list)
-    resent: bool = False
-    connect_seconds: float = 0.0
-    first_byte_seconds: float = 0.0
-    """From the request's arrival to the upstream's first byte."""
-    total_seconds: float = 0.0
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-
-
-def audit_row(record: RequestRecord) -> Row:
-    """The DynamoDB item, in low-level attribute values."""
-    timestamp = record.began_at.isoformat(timespec="microseconds").replace("+00:00", "Z")
-    expires = int(record.began_at.timestamp()) + RETENTION_SECONDS
-    row: Row = {
-        "requestId": {"S": record.request_id},
-        "timestamp": {"S": timestamp},
-        "expiresAt": {"N": str(expires)},
-        "sourcePartition": {"S": "govcloud"},
-        "destinationPartition": {"S": "commercial"},
-        "operation": {"S": record.operation},
-        "caller": {"S": record.caller},
-        "sourceIp": {"S": record.source_ip},
-        "dataClass": {"S": record.data_class},
-        "statusCode": {"N": str(record.status)},
-        "success": {"BOOL": record.success},
-        "tunnelUsed": {"S": record.path},
-        "routingMethod": {"S": record.routing_method},
-        "generation": {"N": str(record.generation)},
-        "attempts": {"L": [{"S": f"{path}: {end}"} for path, end in record.attempts]},
-        "resent": {"BOOL": record.resent},
-        "requestBytes": {"N": str(record.request_bytes)},
-        "responseBytes": {"N": str(record.response_bytes)},
-        "connectMs": {"N": f"{record.connect_seconds * 1000:.2f}"},
-        "firstByteMs": {"N": f"{record.first_byte_seconds * 1000:.2f}"},
-        "totalMs": {"N": f"{record.total_seconds * 1000:.2f}"},
-    }
-    optional = {"modelId": record.model_id, "error": record.error}
-    row |= {name: {"S": value} for name, value in optional.items() if value}
-    if record.input_tokens is not None:
-        row["inputTokens"] = {"N": str(record.input_tokens)}
-    if record.output_tokens is not None:
-        row["outputTokens"] = {"N": str(record.output_tokens)}
-    return row
 
 
 class RowWriter(Protocol):
@@ -125,7 +51,7 @@ class AuditLog:
         self._writer = writer
         self._clock = clock
         self._fresh: list[RequestRecord] = []
-        self._queue: deque[KeyedRow] = deque()
+        self._queue: deque[tuple[Key, bytes]] = deque()
         self._queue_rows = queue_rows
         self._writing: asyncio.Task[bool] | None = None
         self._pause_until = float("-inf")
@@ -188,18 +114,17 @@ class AuditLog:
         return True
 
     def _encode(self) -> None:
-        for record in self._fresh:
-            self._queue.append(_keyed(audit_row(record)))
+        self._queue.extend(map(encoded, self._fresh))
         self._fresh.clear()
 
-    def _batches(self, most: int) -> list[dict[str, bytes]]:
+    def _batches(self, most: int) -> list[dict[Key, bytes]]:
         """Up to so many batches, taken from the queue; of two rows with one key, which no batch may hold, the later."""
         self._encode()
         queue = self._queue
         sizes = [BATCH_ROWS] * min(most, -(-len(queue) // BATCH_ROWS))
         return [dict(queue.popleft() for _ in range(min(size, len(queue)))) for size in sizes]
 
-    async def _write_batch(self, rows: dict[str, bytes]) -> str | None:
+    async def _write_batch(self, rows: dict[Key, bytes]) -> str | None:
         """Why not all of them are written, if so; what is not written is back in the queue."""
         try:
             left = await self._writer.write(list(rows.values()))
@@ -207,7 +132,7 @@ class AuditLog:
             self._queue.extendleft(reversed(rows.items()))
             return type(error).__name__
         self.written += len(rows) - len(left)
-        self._queue.extendleft(_keyed(row) for row in reversed(left))
+        self._queue.extendleft(map(encoded_again, reversed(left)))
         return "unprocessed" if left else None
 
     def _back_off(self, why: str) -> None:
@@ -215,12 +140,3 @@ class AuditLog:
         self._pause_seconds = min(30.0, max(0.5, self._pause_seconds * 2))
         self._pause_until = self._clock() + self._pause_seconds
         logger.warning("audit rows not written", extra={"error": why, "queued": len(self._queue)})
-
-
-def _keyed(row: Row) -> KeyedRow:
-    return f"{row['requestId']['S']} {row['timestamp']['S']}", msgspec.json.encode(row)
-
-
-def utc_now() -> datetime:
-    """Now, aware."""
-    return datetime.now(UTC)

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from proxy.audit import Row
+from proxy.audit_rows import Row
 from proxy.aws_json import DYNAMODB, EVENTS, SECRETS_MANAGER, SSM, AwsCalls
 from proxy.aws_loop import LoopCalls
 from proxy.reports import DETAIL_TYPE, SOURCE, Detail

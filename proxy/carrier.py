@@ -358,6 +358,8 @@ class Carrier:
             state = states.get(path.name)
             if state is not None and state.breaker.wants_probe(now):
                 self._start_probe(state)
+        if not tried and allowed and self._admits(allowed[0].name):
+            return states[allowed[0].name]
         choice = next_path(allowed, tried, self._admits)
         if choice.path is not None:
             return states[choice.path.name]

@@ -4,7 +4,7 @@ uvicorn bounds neither the time nor the size of a request's head, nor what comes
 (trailers, chunk extensions), nor how many requests wait on a connection for the answer to an earlier one, nor how long
 an answer waits to be taken. And it answers what it cannot parse at once, even when the answer to an earlier request has yet to come or has begun, so that
 the client would take the one for the other. This protocol bounds and mends these; a request that comes in one piece,
-as nearly all do, costs it no timer. Besides, an answer's head and body leave together (`joined_writes`).
+as nearly all do, costs it no timer, and neither does a connection that waits for its next one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from proxy.joined_writes import JoinedWrites
+from proxy.request_cycle import JoiningCycle, parsed_target
 
 HEAD_SECONDS = 10.0
 HEAD_LIMIT_BYTES = 64 * 1024
@@ -43,6 +43,7 @@ class GuardedProtocol(HttpToolsProtocol):
     _head_bytes = 0
     _bare_bytes = 0
     _head_timer: asyncio.TimerHandle | None = None
+    _idle_since: float | None = None
 
     def connection_made(self, transport: Any) -> None:
         """See asyncio."""
@@ -57,6 +58,9 @@ class GuardedProtocol(HttpToolsProtocol):
         """See asyncio."""
         self._disarm()
         super().connection_lost(exc)
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
+            self.timeout_keep_alive_task = None
 
     def data_received(self, data: bytes) -> None:
         """See asyncio."""
@@ -82,14 +86,70 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """See httptools."""
+        """See httptools. The request goes to the application, or behind those that came before it."""
         self._in_head = False
-        super().on_headers_complete()
-        self.cycle.transport = JoinedWrites(self.transport, self.loop)  # type: ignore[assignment]
+        if self.parser.should_upgrade() and self._should_upgrade():
+            return
+        parser, scope = self.parser, self.scope
+        scope["method"] = parser.get_method().decode("ascii")
+        scope["http_version"] = version = parser.get_http_version()
+        scope["raw_path"], scope["path"], scope["query_string"] = parsed_target(self.url)
+        earlier: RequestResponseCycle | None = self.cycle
+        self.cycle = JoiningCycle(
+            scope=scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=version != "1.0" and parser.should_keep_alive(),
+            on_response=self.on_response_complete,
+        )
         # Trailers come by the same callback as headers, and the application must not take them for such.
         self.headers = []
+        if earlier is None or earlier.response_complete:
+            self._start_asgi_task(self.cycle, self.app)
+            return
+        self.flow.pause_reading()
+        self.pipeline.appendleft((self.cycle, self.app))
         if len(self.pipeline) > WAITING_LIMIT:
             raise TooManyWaiting
+
+    def on_response_complete(self) -> None:
+        """See uvicorn. The next request begins, or the connection waits for one."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+            return
+        self._idle_since = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self._arm_keep_alive(self.timeout_keep_alive)
+
+    def timeout_keep_alive_handler(self) -> None:
+        """See uvicorn. One timer goes on through all of a connection's requests, and looks for how long it was idle."""
+        self.timeout_keep_alive_task = None
+        if self._idle_since is None or self.transport.is_closing():
+            return
+        left = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if left <= 0:
+            self.transport.close()
+        else:
+            self._arm_keep_alive(left)
+
+    def _unset_keepalive_if_required(self) -> None:
+        """Bytes have come."""
+        self._idle_since = None
+
+    def _arm_keep_alive(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(
+            seconds, self.timeout_keep_alive_handler
+        )
 
     def send_400_response(self, msg: str) -> None:
         """What cannot be parsed: told where it can be told, and the end of the connection in any case."""

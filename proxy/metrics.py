@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from proxy.audit import RequestRecord
+from proxy.audit_rows import RequestRecord
 
 NAMESPACE = "CrossPartition"
 SAMPLES = 1000

@@ -15,7 +15,7 @@ from control_plane.domain.observation import ProbeResult
 from control_plane.functions import canary
 from infra import permissions_page
 from infra.rendering import EVERYTHING, render
-from proxy.audit import RequestRecord
+from proxy.audit_rows import RequestRecord
 from proxy.messages import Refused, Request
 from proxy.metrics import Metrics
 from state_machine import runtime

@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from proxy.audit import Row
+from proxy.audit_rows import Row
 from proxy.core import Core, Outside
 from proxy.credentials import CURRENT
 from proxy.messages import Request, Response

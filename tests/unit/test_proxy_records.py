@@ -8,7 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
-from proxy.audit import BATCH_ROWS, AuditLog, RequestRecord, audit_row
+import pytest
+
+from proxy.audit import BATCH_ROWS, AuditLog
+from proxy.audit_rows import RequestRecord, encoded, encoded_again
 from proxy.circuit_breaker import BreakerState, Transition
 from proxy.metrics import Metrics
 from proxy.reports import INTERVAL_SECONDS, PathReporter
@@ -24,7 +27,7 @@ def record(number: int = 1, **fields: Any) -> RequestRecord:
         "operation": "converse",
         "source_ip": "10.0.1.7",
         "caller": "key-abc",
-        "began_at": AT,
+        "began_at": AT.timestamp(),
         "began": 0.0,
         "status": 200,
         "success": True,
@@ -37,10 +40,30 @@ def record(number: int = 1, **fields: Any) -> RequestRecord:
 
 def test_a_row_expires_after_thirty_days() -> None:
     """The row has the table's key and a time to live thirty days after the request."""
-    row = audit_row(record())
+    key, row_json = encoded(record())
+    row = json.loads(row_json)
+    assert key == ("request-1", b"2026-03-01T12:00:00.000000Z")
     assert row["requestId"] == {"S": "request-1"}
     assert row["timestamp"] == {"S": "2026-03-01T12:00:00.000000Z"}
     assert int(row["expiresAt"]["N"]) - AT.timestamp() == 30 * 86_400
+
+
+@pytest.mark.parametrize(
+    "words", ['a "quoted" \\ word', "line\nbreak\x00", "ünïcode ☃", '"},"success":{"BOOL":true}']
+)
+def test_no_word_breaks_out_of_its_place(words: str) -> None:
+    """Whatever a caller chose stands in the row as that, and a row that came back is the same row."""
+    fields: dict[str, Any] = dict.fromkeys(
+        ("request_id", "caller", "source_ip", "data_class", "model_id", "error", "path"), words
+    )
+    key, row_json = encoded(record(**fields, attempts=[(words, words)], success=False))
+    row = json.loads(row_json)
+    names = ("requestId", "caller", "sourceIp", "dataClass", "modelId", "error", "tunnelUsed")
+    assert {name: row[name]["S"] for name in names} == dict.fromkeys(names, words)
+    assert row["attempts"] == {"L": [{"S": f"{words}: {words}"}]}
+    assert row["success"] == {"BOOL": False}
+    assert encoded_again(row)[0] == key
+    assert json.loads(encoded_again(row)[1]) == row
 
 
 def test_rows_are_written_in_batches_and_none_is_lost_to_an_outage() -> None:
