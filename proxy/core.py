@@ -14,6 +14,7 @@ import os
 import socket
 import ssl
 import time
+from collections.abc import Awaitable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,9 +134,9 @@ class Core:
         """Load config and credential, both at once; an outage of AWS does not stop it."""
         await asyncio.gather(self.source.start(), self.credentials.ready())
 
-    async def handle(self, request: Request) -> Response:
+    def handle(self, request: Request) -> Awaitable[Response]:
         """Answer one request."""
-        return await self.api.handle(request)
+        return self.api.handle(request)
 
     def keep_house(self) -> None:
         """Begin housekeeping, until `stop`."""

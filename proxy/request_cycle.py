@@ -50,16 +50,14 @@ class JoiningCycle(RequestResponseCycle):
         """Keep the head back, if it is one whose body is to come in a known length."""
         if message["type"] != "http.response.start" or self.scope["method"] == "HEAD":
             return False
-        length = -1
         headers: list[tuple[bytes, bytes]] = message["headers"]
-        for name, value in headers:
-            if name == b"content-length":
-                length = int(value)
-            elif name == b"transfer-encoding" or (name == b"connection" and value != b"close"):
-                return False
-        if length < 0:
+        named = dict(headers)
+        length = named.get(b"content-length")
+        if length is None or b"transfer-encoding" in named:
             return False
-        if CLOSE in headers:
+        if (connection := named.get(b"connection")) is not None:
+            if connection != b"close":
+                return False
             self.keep_alive = False
         elif not self.keep_alive:
             headers = [*headers, CLOSE]
@@ -68,7 +66,7 @@ class JoiningCycle(RequestResponseCycle):
         if not lines.count(b"\n") == lines.count(b"\r") == len(headers):
             raise RuntimeError("A header holds a line break.")
         self._head = b"%b%b\r\n" % (STATUS_LINE[message["status"]], lines)
-        self.expected_content_length = length
+        self.expected_content_length = int(length)
         self.chunked_encoding = False
         self.response_started = True
         self.waiting_for_100_continue = False
