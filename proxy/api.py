@@ -38,6 +38,7 @@ from proxy.carrier import (
     NoRoutingConfig,
     NotResent,
     Target,
+    WiderThanGranted,
 )
 from proxy.circuit_breaker import BreakerState
 from proxy.config_source import ConfigSource
@@ -288,8 +289,10 @@ class Api:
         resend = found.get(RESEND_HEADER, "allow").lower()
         if resend not in ("allow", "never"):
             raise _invalid(RESEND_HEADER, "must be `allow` or `never`")
-        granted = request.grant.data_class if request.grant is not None else None
-        record.data_class = found.get(DATA_CLASS_HEADER, granted or DEFAULT_DATA_CLASS)
+        granted = within = None
+        if request.grant is not None:
+            granted, within = request.grant.data_class, request.grant.within
+        record.data_class = found.get(DATA_CLASS_HEADER, granted or within or DEFAULT_DATA_CLASS)
         if len(record.data_class) > 40:
             record.data_class = ""
             raise _invalid(DATA_CLASS_HEADER, "is longer than a data class's name can be")
@@ -308,6 +311,7 @@ class Api:
             data_class=record.data_class,
             deadline=record.began + seconds,
             resend=resend == "allow",
+            within=within,
         )
 
     # Routes
@@ -792,6 +796,9 @@ def _cannot(error: CannotCarry | BrokenAnswer) -> Refused:
     if isinstance(error, NoCredential):
         message = "The credential for the commercial partition is not available."
         return Refused(503, unavailable, message, kind="NoCredential", headers=retry)
+    if isinstance(error, WiderThanGranted):
+        message = f"{DATA_CLASS_HEADER}: may use paths that the caller's API key may not"
+        return Refused(403, "AccessDeniedException", message)
     if isinstance(error, NotResent):
         message = "The path died before an answer, and the request may not be sent again."
         return Refused(

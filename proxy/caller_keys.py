@@ -48,6 +48,8 @@ class Grant:
     usage_plan: str | None = None
     expires_at: float = float("inf")
     """Seconds since the epoch."""
+    within: str | None = None
+    """A data class beyond whose paths the caller gets nowhere, whichever class is asked for; None for no such bound."""
 
     def permits(self, model_id: str) -> bool:
         """Whether the caller may use this model."""

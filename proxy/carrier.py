@@ -30,7 +30,7 @@ from proxy.connection import Exchange
 from proxy.credentials import Credential, CredentialSource
 from proxy.errors import AttemptFailed, BrokenAnswer, DeadlinePassed, NotSent, Unanswered
 from proxy.routing_config import PathConfig, RoutingConfig
-from proxy.selection import allowed_paths, next_path
+from proxy.selection import allowed_paths, narrows, next_path
 from proxy.upstream import PathUpstream, UpstreamOptions
 
 logger = logging.getLogger(__name__)
@@ -66,6 +66,8 @@ class Call:
     data_class: str
     deadline: float
     resend: bool = True
+    within: str | None = None
+    """A data class whose paths bound those of `data_class`; None for no such bound."""
     attempts: list[tuple[str, str]] = field(default_factory=list)
     """(path, how it ended) of each attempt, in order."""
     resent: bool = False
@@ -105,6 +107,10 @@ class NoAllowedPath(CannotCarry):
     def __init__(self, generation: int, paths: list[tuple[str, str]]) -> None:
         super().__init__(generation)
         self.paths = paths
+
+
+class WiderThanGranted(CannotCarry):
+    """The data class asked for may use paths that the caller's API key may not."""
 
 
 class NotResent(CannotCarry):
@@ -221,6 +227,8 @@ class Carrier:
         config = await self._source.ready()
         if config is None:
             raise NoRoutingConfig(0)
+        if call.within is not None and not narrows(config, call.data_class, call.within):
+            raise WiderThanGranted(config.generation)
         credential = await self._credentials.ready()
         if credential is None:
             raise NoCredential(config.generation)

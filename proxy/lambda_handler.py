@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
 from proxy.api import answer_too_large, too_large
+from proxy.api_key_classes import bound_of
 from proxy.caller_keys import Grant
 from proxy.core import Core, Outside
 from proxy.logs import log_to_stderr
@@ -126,7 +127,7 @@ def _request(
         body=body,
         source_ip=str(identity.get("sourceIp") or ""),
         caller=_caller(context, identity),
-        grant=_grant(context),
+        grant=_grant(event, context, identity),
         time_left_seconds=min(remaining, _gateway_time_left(context)) - MARGIN_SECONDS,
     )
 
@@ -136,17 +137,21 @@ def _caller(context: dict[str, Any], identity: dict[str, Any]) -> str:
     return str(authorizer.get("principalId") or identity.get("userArn") or "anonymous")
 
 
-def _grant(context: dict[str, Any]) -> Grant | None:
-    """What the authorizer read of the caller's key; None for callers that came in by IAM."""
+def _grant(
+    event: dict[str, Any], context: dict[str, Any], identity: dict[str, Any]
+) -> Grant | None:
+    """What the authorizer read of a bearer key, and what the stage says of an API key; None for a caller without."""
     authorizer = _mapping(context, "authorizer")
     principal = authorizer.get("principalId")
-    if not principal:
+    within = bound_of(_mapping(event, "stageVariables"), identity)
+    if not principal and within is None:
         return None
     models = str(authorizer.get("allowedModels") or "")
     return Grant(
-        principal=str(principal),
+        principal=_caller(context, identity),
         data_class=str(authorizer.get("dataClass") or "") or None,
         allowed_models=tuple(models.split(",")) if models else (),
+        within=within,
     )
 
 

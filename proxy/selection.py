@@ -40,6 +40,18 @@ def allowed_paths(config: RoutingConfig, data_class: str) -> tuple[PathConfig, .
     return tuple(allowed)
 
 
+def narrows(config: RoutingConfig, data_class: str, within: str) -> bool:
+    """Whether a data class may use no routing method that another may not.
+
+    Raises:
+        UnknownDataClass: one of them is not in the config.
+    """
+    for name in (data_class, within):
+        if name not in config.data_classes:
+            raise UnknownDataClass(name)
+    return set(config.data_classes[data_class]) <= set(config.data_classes[within])
+
+
 def next_path(
     allowed: tuple[PathConfig, ...],
     tried: Collection[str],

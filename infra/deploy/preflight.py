@@ -1,4 +1,4 @@
-"""Before anything: who we are on both sides, and that the two networks can be joined."""
+"""Before anything: who we are on both sides, and that what was chosen can be had and would have an effect."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def check(run: Run) -> None:
     """Fill in `run.sides`.
 
     Raises:
-        DeploymentError: one partition twice, or networks that cannot be joined.
+        DeploymentError: one partition twice, networks that cannot be joined, or a setting that would have no effect.
     """
     for side in (GOVCLOUD, COMMERCIAL):
         sts = run.client("sts", side)
@@ -32,8 +32,16 @@ def check(run: Run) -> None:
         raise DeploymentError(
             NAME, f"both sides are in the partition {run.sides[GOVCLOUD].partition}"
         )
-    if problem := network_problem(run.settings):
+    if problem := network_problem(run.settings) or api_key_problem(run.settings):
         raise DeploymentError(NAME, problem)
+
+
+def api_key_problem(settings: DeploySettings) -> str | None:
+    """Why data classes of API keys would bind nobody, or None."""
+    given = settings.govcloud_parameters
+    if given.get("ApiKeyDataClasses") and given.get("ApiKeyFrom", "nowhere") == "nowhere":
+        return "ApiKeyDataClasses: no route asks for an API key; set ApiKeyFrom as well"
+    return None
 
 
 def network_problem(settings: DeploySettings) -> str | None:

@@ -12,6 +12,7 @@ NOT_RUN = {
     "python -m infra.local down": "the pages share one cloud",
     "make test": "it runs this test",
     ". .venv/demo/bin/activate": "the environment under test takes its place",
+    "aws apigateway": "names a plan of the reader's; tests/embedded_cloud/test_api_key_classes.py makes such keys",
     "aws cloudformation": "needs an account; the image builder is not emulated",
     "twinspan deploy": "needs two accounts; tests/infrastructure deploys with the function behind it",
     "twinspan destroy": "needs two accounts; tests/infrastructure destroys with the function behind it",

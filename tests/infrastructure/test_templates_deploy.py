@@ -205,6 +205,17 @@ def test_networks_that_overlap_are_refused_first(cloud: EmbeddedCloud) -> None:
     assert inventory(cloud) == before
 
 
+def test_data_classes_of_keys_that_nobody_is_asked_for_are_refused_first(
+    cloud: EmbeddedCloud,
+) -> None:
+    """A map of API keys binds nobody where no route asks for a key: it is refused, and nothing is made."""
+    before = inventory(cloud)
+    given = {"ApiKeyDataClasses": "a1b2c3=default"}
+    with pytest.raises(DeploymentError, match="ApiKeyDataClasses: .* set ApiKeyFrom"):
+        deploy(cloud, settings(govcloud_parameters=given))
+    assert inventory(cloud) == before
+
+
 def test_one_partition_twice_is_refused_first(cloud: EmbeddedCloud) -> None:
     """Two profiles of the same partition are a mistake that would deploy both stacks to one side."""
 

@@ -54,6 +54,11 @@ class Function:
         outside = Outside(self.parameters, Secrets(), self.reports, self.rows)
         self.edge = Edge(proxy_settings(), outside)
 
+    def publish(self, **changes: Any) -> None:
+        """Have the next generation adopted."""
+        self.parameters.text = config_text(self.upstreams, generation=2, **changes)
+        assert self.edge._core.source.adopt(self.parameters.text)
+
     def invoke(self, event: dict[str, Any], context: Context | None = None) -> dict[str, Any]:
         answer = self.edge.invoke(event, context or Context())
         assert json.loads(json.dumps(answer)) == answer, "Lambda must be able to serialise it"
@@ -190,6 +195,68 @@ def test_the_authorizers_context_says_who_calls_and_what_they_may(function: Func
     assert rows == [("team-a", "200"), ("team-a", "403"), ("team-a", "403"), ("team-b", "200")]
 
 
+OPEN = {"default": ["vpn"], "open": ["vpn", "internet"], "closed": []}
+
+
+@pytest.mark.parametrize(
+    ("key", "asked", "status", "recorded"),
+    [
+        ("k1", None, 503, "closed"),
+        ("k1", "default", 403, "default"),
+        ("k2", None, 200, "open"),
+        ("k2", "default", 200, "default"),
+        ("k2", "unheard-of", 400, "unheard-of"),
+        ("unnamed", None, 200, "default"),
+        ("unnamed", "open", 403, "open"),
+        ("unnamed", "closed", 503, "closed"),
+        (None, "open", 200, "open"),
+    ],
+)
+def test_an_api_key_bounds_the_data_class(
+    function: Function, key: str | None, asked: str | None, status: int, recorded: str
+) -> None:
+    """What the stage says of a key binds its calls; a header may ask for fewer paths and never for more; a key that
+    is not named is one of the default class."""
+    function.publish(data_classes=OPEN)
+    called = event(
+        headers={"X-Twinspan-Data-Class": asked} if asked else {},
+        stageVariables={"apiKeyDataClasses": "k1=closed,k2=open"},
+    )
+    called["requestContext"]["identity"]["apiKeyId"] = key
+    assert function.invoke(called)["statusCode"] == status
+    (row,) = function.rows.rows
+    assert (row["dataClass"], row["caller"]) == (
+        {"S": recorded},
+        {"S": "arn:aws-us-gov:iam::111111111111:user/analyst"},
+    )
+
+
+@pytest.mark.parametrize(("granted", "status"), [("default", 200), ("open", 403), (None, 200)])
+def test_a_bearer_key_and_its_api_key_bind_both(
+    function: Function, granted: str | None, status: int
+) -> None:
+    """A bearer key that names an API key gets no further than either: its class must be within the API key's."""
+    function.publish(data_classes=OPEN)
+    called = event(stageVariables={"apiKeyDataClasses": "k1=default"})
+    called["requestContext"]["identity"]["apiKeyId"] = "k1"
+    called["requestContext"]["authorizer"] = {"principalId": "team-a"}
+    if granted is not None:
+        called["requestContext"]["authorizer"]["dataClass"] = granted
+    assert function.invoke(called)["statusCode"] == status
+
+
+@pytest.mark.parametrize("said", ["k1", "k1=open,k1=default", "k1=Open", 7, ["k1=open"]])
+def test_an_unreadable_map_of_api_keys_widens_nothing(function: Function, said: Any) -> None:
+    """Where the stage's variable cannot be read, every API key stands for the default class."""
+    function.publish(data_classes=OPEN)
+    called = event(
+        headers={"X-Twinspan-Data-Class": "open"},
+        stageVariables={"apiKeyDataClasses": said},
+    )
+    called["requestContext"]["identity"]["apiKeyId"] = "k1"
+    assert function.invoke(called)["statusCode"] == 403
+
+
 def test_an_audit_outage_does_not_fail_the_call(function: Function) -> None:
     """With DynamoDB out the caller is answered, and the row is written by a later invocation."""
     function.rows.out = True
@@ -249,7 +316,9 @@ EVENT = event()
 EVENT["requestContext"] |= {
     "requestTimeEpoch": 4_102_444_800_000,
     "authorizer": {"principalId": "team-a", "allowedModels": "a.*", "dataClass": "default"},
+    "identity": {"sourceIp": "10.0.2.9", "apiKeyId": "k1"},
 }
+EVENT["stageVariables"] = {"apiKeyDataClasses": "k1=default"}
 
 
 @settings(max_examples=150, derandomize=True, suppress_health_check=list(HealthCheck))

@@ -193,16 +193,25 @@ class _Stage(ApiType):
         self, aws: Surroundings, existing: Existing, old: Properties, new: Properties
     ) -> Existing | None:
         changed = {name for name in self.properties if old.get(name) != new.get(name)}
-        if changed != {"DeploymentId"}:
+        if not changed <= {"DeploymentId", "Variables"}:
             return None
+        variables, before = new.get("Variables", {}), old.get("Variables", {})
+        operations = [
+            {"op": "replace", "path": f"/variables/{name}", "value": value}
+            for name, value in variables.items()
+        ]
+        operations += [
+            {"op": "remove", "path": f"/variables/{name}"} for name in before.keys() - variables
+        ]
+        if "DeploymentId" in changed:
+            deployed = {"op": "replace", "path": "/deploymentId", "value": new["DeploymentId"]}
+            operations.append(deployed)
         aws.call(
             "apigateway",
             "update_stage",
             restApiId=new["RestApiId"],
             stageName=existing.physical_id,
-            patchOperations=[
-                {"op": "replace", "path": "/deploymentId", "value": new["DeploymentId"]}
-            ],
+            patchOperations=operations,
         )
         return existing
 
@@ -320,6 +329,7 @@ API_TYPES: tuple[ResourceType, ...] = (
                 "StageName",
                 "Tags",
                 "TracingEnabled",
+                "Variables",
             }
         ),
         no_effect={"AccessLogSetting": "the gateway keeps no access log"},
