@@ -14,10 +14,10 @@ from typing import Any
 
 from control_plane.domain.policy import Policy
 from control_plane.domain.topology import Topology
+from control_plane.operations.published import FIRST_GENERATION, routing_config
 from proxy.routing_config import RoutingConfig
 
 PATH_OF_ZONE = {"A": ("tunnel-1", "VpnConnection1Id"), "B": ("tunnel-2", "VpnConnection2Id")}
-FIRST_GENERATION = 1
 PUBLISHED_BY = "deploy"
 
 
@@ -188,36 +188,23 @@ def first_policy(topology: Mapping[str, Any], given: Mapping[str, Any] | None) -
 def first_routing_config(
     topology: Mapping[str, Any], policy: Mapping[str, Any], now: datetime | None = None
 ) -> dict[str, Any]:
-    """Generation 1: all paths enabled, the most preferred one active.
+    """Generation 1, as the policy says: the most preferred path active, none excluded that may be used.
 
     Raises:
         InvalidRoutingConfig, InvalidPolicy: naming the field and the reason.
     """
     parsed = Topology.from_json(to_json(topology))
     rules = Policy.from_json(to_json(policy))
-    document: dict[str, Any] = {
-        "schema_version": 1,
-        "link_id": parsed.link_id,
-        "generation": FIRST_GENERATION,
-        "active_path": rules.order(parsed)[0],
-        "paths": [
-            {
-                "name": path.name,
-                "routing_method": path.routing_method.value,
-                "endpoint_url": path.endpoint_url,
-                "peer_networks": list(path.peer_networks),
-                "state": "enabled",
-            }
-            for path in parsed.paths
-        ],
-        "data_classes": {
-            name: [method.value for method in methods]
-            for name, methods in rules.data_classes.items()
-        },
-        "published_at": (now or datetime.now(UTC)).isoformat(),
-        "published_by": PUBLISHED_BY,
-        "reason": "first deployment",
-    }
+    config = routing_config(
+        parsed,
+        rules,
+        rules.order(parsed)[0],
+        FIRST_GENERATION,
+        PUBLISHED_BY,
+        "first deployment",
+        now or datetime.now(UTC),
+    )
+    document: dict[str, Any] = json.loads(config.to_json())
     RoutingConfig.from_json(to_json(document))
     return document
 

@@ -26,13 +26,13 @@ from urllib.parse import quote, unquote_to_bytes
 
 from proxy.audit import AuditLog
 from proxy.audit_rows import RequestRecord
-from proxy.caller_keys import is_listed
 from proxy.carrier import (
     AnswerBroke,
     Call,
     CannotCarry,
     Carried,
     Carrier,
+    ModelNotPermitted,
     NoAllowedPath,
     NoCredential,
     NoRoutingConfig,
@@ -56,6 +56,7 @@ from proxy.messages import (
     json_response,
 )
 from proxy.metrics import Metrics, Sample
+from proxy.model_lists import on_both, permits
 from proxy.selection import DEFAULT_DATA_CLASS, UnknownDataClass
 from proxy.signing import canonical_path
 
@@ -323,7 +324,8 @@ class Api:
                 raise _unknown_route()
             model_id = self._model_id(_decoded(match["model"], "modelId"))
             target = f"/model/{quote(model_id, safe='')}/{operation}"
-            route = Route(operation, model_id, Target(target, canonical_path(target)))
+            asked = Target(target, canonical_path(target), model_id)
+            route = Route(operation, model_id, asked)
         elif match := _GUARDRAIL_ROUTE.fullmatch(path):
             guardrail = _identifier(_decoded(match["guardrail"], "guardrailIdentifier"))
             version = _identifier(_decoded(match["version"], "guardrailVersion"))
@@ -340,7 +342,7 @@ class Api:
 
     def _model_id(self, model_id: str) -> str:
         _identifier(model_id, "modelId")
-        if self._allowed_models and not is_listed(model_id, self._allowed_models):
+        if not permits(self._allowed_models, model_id):
             raise Refused(
                 403, "AccessDeniedException", "modelId: is not on this proxy's allow-list"
             )
@@ -430,9 +432,15 @@ class Api:
         return Response(200, headers, self._openapi)
 
     def _models(self) -> Response:
-        """The allow-list: Bedrock's own list is not served by its runtime endpoint."""
-        models = [{"modelId": model} for model in self._allowed_models]
-        document = {"modelSummaries": models, "allowListed": bool(self._allowed_models)}
+        """What deployment and policy let through: Bedrock's own list is not served by its runtime endpoint."""
+        config, listed = self._source.current, self._allowed_models
+        if config is not None and (published := config.allowed_models):
+            listed = on_both(listed, published) if listed else published
+            is_listed = True
+        else:
+            is_listed = bool(listed)
+        models = [{"modelId": model} for model in listed]
+        document = {"modelSummaries": models, "allowListed": is_listed}
         return json_response(200, document)
 
     def _routing_information(self) -> Response:
@@ -459,6 +467,8 @@ class Api:
             ),
             "paths": paths,
             "data_classes": {name: list(m) for name, m in config.data_classes.items()},
+            "allowed_models": list(config.allowed_models),
+            "resend": config.resend,
             "source_partition": "govcloud",
             "destination_partition": "commercial",
         }
@@ -796,6 +806,9 @@ def _cannot(error: CannotCarry | BrokenAnswer) -> Refused:
     if isinstance(error, NoCredential):
         message = "The credential for the commercial partition is not available."
         return Refused(503, unavailable, message, kind="NoCredential", headers=retry)
+    if isinstance(error, ModelNotPermitted):
+        message = "modelId: is not on the allow-list of this link's policy"
+        return Refused(403, "AccessDeniedException", message)
     if isinstance(error, WiderThanGranted):
         message = f"{DATA_CLASS_HEADER}: may use paths that the caller's API key may not"
         return Refused(403, "AccessDeniedException", message)

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from proxy.messages import Refused
+from proxy.model_lists import is_listed
 
 logger = logging.getLogger(__name__)
 
@@ -54,15 +55,6 @@ class Grant:
     def permits(self, model_id: str) -> bool:
         """Whether the caller may use this model."""
         return not self.allowed_models or is_listed(model_id, self.allowed_models)
-
-
-def is_listed(model_id: str, patterns: tuple[str, ...]) -> bool:
-    """Whether a model id is one of these, each in lower case, exact or `prefix*`."""
-    lowered = model_id.lower()
-    return any(
-        lowered.startswith(pattern[:-1]) if pattern.endswith("*") else lowered == pattern
-        for pattern in patterns
-    )
 
 
 class KeyGetter(Protocol):

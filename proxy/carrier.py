@@ -3,7 +3,7 @@
 The rules, by what is known of an attempt (the exceptions of `errors`):
 
 - `NotSent`: the next path, always.
-- `Unanswered`: the next path, unless the caller or the settings forbid it or the retry budget is spent. Such
+- `Unanswered`: the next path, unless the caller, the policy or the settings forbid it or the retry budget is spent. Such
   a call may be inferred twice, so it is counted and marked. On a pooled connection that its peer closed
   at the same moment, a fresh connection over the same path comes first.
 - `BrokenAnswer`: never again, over no path.
@@ -29,6 +29,7 @@ from proxy.config_source import ConfigSource
 from proxy.connection import Exchange
 from proxy.credentials import Credential, CredentialSource
 from proxy.errors import AttemptFailed, BrokenAnswer, DeadlinePassed, NotSent, Unanswered
+from proxy.model_lists import permits
 from proxy.routing_config import PathConfig, RoutingConfig
 from proxy.selection import allowed_paths, narrows, next_path
 from proxy.upstream import PathUpstream, UpstreamOptions
@@ -54,6 +55,8 @@ class Target:
 
     path: str
     canonical_path: str
+    model_id: str = ""
+    """Empty where no model is asked for."""
 
 
 @dataclass(slots=True)
@@ -111,6 +114,10 @@ class NoAllowedPath(CannotCarry):
 
 class WiderThanGranted(CannotCarry):
     """The data class asked for may use paths that the caller's API key may not."""
+
+
+class ModelNotPermitted(CannotCarry):
+    """The link's policy, as published, does not let this model through."""
 
 
 class NotResent(CannotCarry):
@@ -229,6 +236,10 @@ class Carrier:
             raise NoRoutingConfig(0)
         if call.within is not None and not narrows(config, call.data_class, call.within):
             raise WiderThanGranted(config.generation)
+        if (models := config.allowed_models) and not permits(models, call.target.model_id):
+            raise ModelNotPermitted(config.generation)
+        if config.resend == "never":
+            call.resend = False
         credential = await self._credentials.ready()
         if credential is None:
             raise NoCredential(config.generation)

@@ -18,9 +18,13 @@ import msgspec
 from msgspec import Meta, Struct
 
 MAXIMUM_BYTES = 4096
+VERIFICATION_MODEL = "twinspan.path-probe-v1:0"
+"""No model at all: what probes and verifying calls ask for, which Bedrock refuses at no cost."""
 
 Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,39}$")]
 RoutingMethod = Literal["vpn", "internet"]
+ModelPattern = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._:/@+=-]*\*?$", max_length=256)]
+Resend = Literal["allow", "never"]
 
 
 class InvalidRoutingConfig(ValueError):
@@ -72,6 +76,10 @@ class RoutingConfig(Struct, frozen=True, forbid_unknown_fields=True):
     published_at: Annotated[datetime, Meta(tz=True)]
     published_by: str
     reason: str = ""
+    allowed_models: tuple[ModelPattern, ...] = ()
+    """Models that the policy lets through, of those that the deployment lets through; empty for all of these."""
+    resend: Resend = "allow"
+    """Whether the policy lets a call that was written and never answered go to the next path."""
 
     def __post_init__(self) -> None:
         names = [path.name for path in self.paths]
@@ -122,7 +130,14 @@ class RoutingConfig(Struct, frozen=True, forbid_unknown_fields=True):
         for path in document["paths"]:
             if path["excluded_reason"] is None:
                 del path["excluded_reason"]
+        for name, unrestricted in _UNRESTRICTED.items():
+            # Proxies from before there were these fields refuse documents that have them.
+            if document[name] == unrestricted:
+                del document[name]
         return msgspec.json.encode(document).decode()
+
+
+_UNRESTRICTED: dict[str, Any] = {"allowed_models": (), "resend": "allow"}
 
 
 def _wrong_with_endpoint(url: str) -> str | None:

@@ -26,8 +26,7 @@ from control_plane.adapters.secrets import CommercialCredential
 from control_plane.domain.observation import ProbeResult
 from control_plane.domain.policy import ProbePolicy
 from control_plane.domain.topology import Path
-
-NO_SUCH_MODEL = "twinspan.path-probe-v1:0"
+from proxy.routing_config import VERIFICATION_MODEL
 
 
 class PathUnanswered(Exception):
@@ -88,7 +87,9 @@ class Prober:
             peer = str(connection.sock.getpeername()[0])
             if not any(ip_address(peer) in ip_network(net) for net in path.peer_networks):
                 raise PathUnanswered(f"reached {peer}, which is not on this path")
-            target = f"/model/{(policy.model_id or NO_SUCH_MODEL).replace(':', '%3A')}/converse"
+            target = (
+                f"/model/{(policy.model_id or VERIFICATION_MODEL).replace(':', '%3A')}/converse"
+            )
             request = self._signed(path.endpoint_url + target)
             connection.request("POST", target, request.body, dict(request.headers.items()))
             answer = connection.getresponse()

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 
 from control_plane.adapters.aws import AwsSession, calling
-from control_plane.adapters.probe import NO_SUCH_MODEL
+from proxy.routing_config import VERIFICATION_MODEL
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class ProxyCaller:
 
     def call(self, minimum_generation: int, model_id: str | None) -> ProxyAnswer:
         """One inference-shaped call that asks for at least this generation of the routing config."""
-        model = (model_id or NO_SUCH_MODEL).replace(":", "%3A")
+        model = (model_id or VERIFICATION_MODEL).replace(":", "%3A")
         headers = {
             "Content-Type": "application/json",
             "X-Twinspan-Min-Generation": str(minimum_generation),

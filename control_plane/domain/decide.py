@@ -4,7 +4,8 @@ It never looks anything up and never raises. Each result accounts for itself: ev
 path was passed over, the inputs, what would have changed it.
 
 Order of concern: is what is published what was looked at; an operator's intent; an active path that may
-not be used; one that has failed; drift; one that carries badly; the end of a drill; the way home.
+not be used; one that has failed; drift; one that carries badly; the end of a drill; the way home; a policy that
+proxies do not know of yet.
 Hold-down delays going home, never escaping from a failed path: what bounds escapes is the damping of
 the path that would be returned to, and the number of switches per hour.
 """
@@ -59,7 +60,8 @@ _ACTION = {
 def decide(s: Situation) -> Decision:
     """Choose what to do in this situation, and account for it. Total and pure."""
     decision = judge(s)
-    return replace(decision, inputs=_inputs(s), warnings=(*decision.warnings, *_warnings(s)))
+    warnings = (*decision.warnings, *_warnings(s, decision))
+    return replace(decision, inputs=_inputs(s), warnings=warnings)
 
 
 def judge(s: Situation) -> Decision:
@@ -122,7 +124,9 @@ def _within_mode(s: Situation, decision: Decision) -> Decision:
 
 def _awaits_approval(s: Situation, decision: Decision, mode: Mode) -> bool:
     asked = s.intent is not None and s.intent.intent is not IntentKind.RECONCILE
-    if asked or s.approved or decision.drill is not None:
+    # What is published is an operator's own policy, and moves nothing.
+    own = decision.kind is DecisionKind.PUBLISH
+    if asked or own or s.approved or decision.drill is not None:
         return False
     rules, action = s.policy.approval, _ACTION[decision.kind]
     if action in rules.always or (mode is Mode.APPROVE and action in rules.in_approve_mode):
@@ -379,6 +383,14 @@ def _repair_or_return(s: Situation, active: PathHealth) -> Decision:
         lifted += (f"{name}: {obstacle.lifted_by}" for obstacle in found)
     for name, why in why_no_drill(s).items():
         passed_over.setdefault(name, why)
+    if s.config_is_stale and s.policy.stored and s.active_path not in s.refused:
+        return Decision(
+            DecisionKind.PUBLISH,
+            s.config_is_stale,
+            s.active_path,
+            passed_over,
+            would_change=("the policy that was published",),
+        )
     if not lifted:
         lifted = [f"a failing probe of {s.active_path}", "a required route that drifts"]
     return Decision(
@@ -427,7 +439,7 @@ def _input_of_path(s: Situation, name: str) -> str:
     return ", ".join(words)
 
 
-def _warnings(s: Situation) -> tuple[str, ...]:
+def _warnings(s: Situation, decision: Decision) -> tuple[str, ...]:
     """What people should know although it moves nothing."""
     found = [f"alert: {alert}" for alert in s.history.alerts(s.policy, s.now)]
     standbys = [name for name in s.order if name != s.active_path]
@@ -439,5 +451,6 @@ def _warnings(s: Situation) -> tuple[str, ...]:
         health = s.health_of(name)
         if health.health is not Health.HEALTHY or maintenance_is_near(s, name):
             found.append(f"standby {health.describe()}")
-    found += s.config_is_stale
+    if decision.kind is not DecisionKind.PUBLISH:
+        found += s.config_is_stale
     return tuple(found)

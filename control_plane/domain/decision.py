@@ -14,7 +14,7 @@ from control_plane.domain.drill import DrillMove
 
 
 class DecisionKind(StrEnum):
-    """What should be done."""
+    """What should be done. PUBLISH moves no traffic: proxies are told what the policy says now."""
 
     NO_CHANGE = "NoChange"
     FAILOVER = "Failover"
@@ -22,6 +22,7 @@ class DecisionKind(StrEnum):
     ROLLBACK = "Rollback"
     RESTORE = "Restore"
     REPAIR = "Repair"
+    PUBLISH = "Publish"
     ESCALATE = "Escalate"
 
 
@@ -62,7 +63,7 @@ class Decision:
     @property
     def acts(self) -> bool:
         """Whether a plan follows."""
-        return self.kind in SWITCHES or self.kind is DecisionKind.REPAIR
+        return self.kind in SWITCHES or self.kind in (DecisionKind.REPAIR, DecisionKind.PUBLISH)
 
     def describe(self) -> str:
         """One line for people."""

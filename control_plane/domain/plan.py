@@ -44,8 +44,9 @@ class Plan:
 
     @property
     def publishes(self) -> bool:
-        """Whether the plan ends in a publication: traffic moves, or a lost publication is put back."""
-        return self.active_before != self.active_after or self.kind is DecisionKind.RESTORE
+        """Whether the plan ends in a publication: traffic moves, or what is published is not what should be."""
+        anew = self.kind in (DecisionKind.RESTORE, DecisionKind.PUBLISH)
+        return self.active_before != self.active_after or anew
 
     def inverse_changes(self) -> tuple[Change, ...]:
         """What undoes the route changes: each inverted, in the opposite order."""
@@ -56,6 +57,11 @@ class Plan:
         lines = [change.describe() for change in self.changes]
         if self.publishes and self.active_before is None:
             lines.append(f"routing config: published anew, active path {self.active_after}")
+        elif self.kind is DecisionKind.PUBLISH:
+            lines.append(
+                f"routing config: as the policy is now, active path {self.active_after} as before "
+                f"(generation {self.generation_before} → {self.generation_before + 1})"
+            )
         elif self.publishes:
             lines.append(
                 f"routing config: active path {self.active_before} → {self.active_after} "
@@ -106,7 +112,8 @@ def make_plan(
     """
     assert decision.path is not None, "only a decision that acts is planned"
     changes: tuple[Change, ...] = ()
-    if policy.drift_repair is Automation.AUTOMATIC or decision.overridden:
+    repairs = policy.drift_repair is Automation.AUTOMATIC or decision.overridden
+    if repairs and decision.kind is not DecisionKind.PUBLISH:
         changes = tuple(
             Change(
                 side=seen.required.side,

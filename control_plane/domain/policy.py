@@ -44,12 +44,18 @@ __all__ = [
     "Policy",
     "ProbePolicy",
     "Quarantine",
+    "Resend",
     "SourceAges",
 ]
 
 ABSENT_VERSION = 0
 # There and back, and one to spare for something real in between.
 SWITCHES_OF_A_DRILL = 3
+MODELS_LIMIT_CHARACTERS = 1000
+"""All patterns of `allowed_models` together: they are published, beside the paths, in one parameter."""
+ModelPattern = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@+=-]*\*?$", max_length=256)
+]
 AlarmName = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 
 
@@ -67,6 +73,13 @@ class Automation(StrEnum):
 
     AUTOMATIC = "automatic"
     MANUAL = "manual"
+
+
+class Resend(StrEnum):
+    """Whether a call that was written and never answered may go to the next path, and be inferred twice."""
+
+    ALLOW = "allow"
+    NEVER = "never"
 
 
 class Action(StrEnum):
@@ -133,7 +146,11 @@ class ApprovalRules(Document):
 
 
 class Policy(Document):
-    """One link's policy."""
+    """One link's policy.
+
+    `allowed_models` (ids, exact or `prefix*`; none for all) and `resend` bind the proxies, within what their
+    deployment lets through: a policy narrows that and never widens it.
+    """
 
     schema_version: Literal[1] = 1
     version: int = Field(default=1, ge=1)
@@ -148,6 +165,8 @@ class Policy(Document):
     maximum_route_changes_per_plan: int = Field(default=4, ge=0, le=50)
     drift_repair: Automation = Automation.AUTOMATIC
     data_classes: dict[str, tuple[RoutingMethod, ...]] = {"default": (RoutingMethod.VPN,)}
+    allowed_models: tuple[ModelPattern, ...] = ()
+    resend: Resend = Resend.ALLOW
     quarantine: tuple[Quarantine, ...] = ()
     approval: ApprovalRules = ApprovalRules()
     probe: ProbePolicy = ProbePolicy()
@@ -166,6 +185,27 @@ class Policy(Document):
         if "default" not in self.data_classes:
             raise ValueError('data_classes: the class "default" is required')
         return self
+
+    @model_validator(mode="after")
+    def _models(self) -> Self:
+        if sum(map(len, self.allowed_models)) > MODELS_LIMIT_CHARACTERS:
+            message = f"allowed_models: is longer than {MODELS_LIMIT_CHARACTERS} characters in all"
+            raise ValueError(message)
+        probed = self.probe.model_id
+        if self.allowed_models and probed and not self._lets_through(probed.lower()):
+            raise ValueError("allowed_models: does not let probe.model_id through")
+        return self
+
+    def _lets_through(self, model_id: str) -> bool:
+        return any(
+            model_id.startswith(pattern[:-1]) if pattern.endswith("*") else model_id == pattern
+            for pattern in self.published_models
+        )
+
+    @property
+    def published_models(self) -> tuple[str, ...]:
+        """The allowed models as proxies compare them, in lower case."""
+        return tuple(dict.fromkeys(pattern.lower() for pattern in self.allowed_models))
 
     @classmethod
     def from_json(cls, text: str) -> Self:

@@ -9,10 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
+from typing import Self
 
 from control_plane.domain.health import Health, PathHealth
 from control_plane.domain.history import LinkHistory
-from control_plane.domain.policy import Policy
+from control_plane.domain.policy import Policy, Resend
 from control_plane.domain.signals import Intent
 from control_plane.domain.topology import Topology
 
@@ -20,13 +21,37 @@ HOUR_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
+class ProxyRules:
+    """What of a policy binds the proxies: which class may use which methods, which models pass, and resending."""
+
+    data_classes: frozenset[tuple[str, frozenset[str]]]
+    allowed_models: frozenset[str] = frozenset()
+    resend: Resend = Resend.ALLOW
+
+    @classmethod
+    def of(cls, policy: Policy) -> Self:
+        """Those of this policy."""
+        return cls(
+            data_classes=frozenset(
+                (name, frozenset(str(method) for method in methods))
+                for name, methods in policy.data_classes.items()
+            ),
+            allowed_models=frozenset(policy.published_models),
+            resend=policy.resend,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Published:
-    """What proxies follow at the moment of the decision: the routing config in its essentials."""
+    """What proxies follow at the moment of the decision: the routing config in its essentials.
+
+    `rules` is None where they are not known, which says nothing against the policy.
+    """
 
     active_path: str
     generation: int
     excluded: frozenset[str] = frozenset()
-    methods: frozenset[str] = frozenset()
+    rules: ProxyRules | None = None
 
 
 @dataclass(frozen=True)
@@ -103,9 +128,13 @@ class Situation:
             if barred != (path.name in self.published.excluded):
                 word = "still excludes" if not barred else "does not yet exclude"
                 found.append(f"the published config {word} {path.name}")
-        wanted = {
-            method.value for methods in self.policy.data_classes.values() for method in methods
-        }
-        if self.published.methods and self.published.methods != wanted:
+        rules, wanted = self.published.rules, ProxyRules.of(self.policy)
+        if rules is None:
+            return tuple(found)
+        if rules.data_classes != wanted.data_classes:
             found.append("the published config lets data classes use other routing methods")
+        if rules.allowed_models != wanted.allowed_models:
+            found.append("the published config lets other models through")
+        if rules.resend is not wanted.resend:
+            found.append(f"the published config says {rules.resend} of sending a call again")
         return tuple(found)

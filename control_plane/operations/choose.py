@@ -108,8 +108,12 @@ def plan_and_prove(
     plan = make_plan(topology, policy, decision, target, active_path, generation)
 
     violations: tuple[str, ...]
-    if path.endpoint_address is None or observation.snapshot_ref is None:
-        violations, proof = ("no model exists for a path without an endpoint address",), {}
+    proof: dict[str, Any] = {}
+    if decision.kind is DecisionKind.PUBLISH:
+        # Nothing moves: what the network is like is no reason to keep a policy from the proxies.
+        violations = ()
+    elif path.endpoint_address is None or observation.snapshot_ref is None:
+        violations = ("no model exists for a path without an endpoint address",)
     else:
         network = Network.build(
             Snapshot.from_describe(control.evidence.get(observation.snapshot_ref))
@@ -128,7 +132,8 @@ def plan_and_prove(
             # The model says where packets stop; the topology says which route belongs there.
             violations += tuple(route.describe() for route in target.drift)
         proof = report.to_dict()
-    violations += tuple(f"not observed: {item}" for item in observation.not_observed)
+    if decision.kind is not DecisionKind.PUBLISH:
+        violations += tuple(f"not observed: {item}" for item in observation.not_observed)
 
     evidence_ref = control.evidence.put({"plan": plan.to_dict(), "proof": proof})
     passed = not violations or decision.overridden

@@ -20,6 +20,7 @@ class Outcome(StrEnum):
     DRY_RUN = "dry-run"
     SWITCHED = "switched"
     REPAIRED = "repaired"
+    PUBLISHED = "published"
     ESCALATED = "escalated"
     AWAITS_APPROVAL = "awaits-approval"
     ROLLED_BACK = "rolled-back"
@@ -35,6 +36,10 @@ _TOLD = {
 }
 
 
+_OUTCOME_OF = {
+    DecisionKind.REPAIR: Outcome.REPAIRED,
+    DecisionKind.PUBLISH: Outcome.PUBLISHED,
+}
 # Found anew by every sweep while it lasts. What changed something is news each time.
 _SAID_ONCE = {Outcome.ESCALATED, Outcome.FAILED, Outcome.AWAITS_APPROVAL, Outcome.DRY_RUN}
 
@@ -59,7 +64,7 @@ def outcome_of(
         return Outcome.AWAITS_APPROVAL
     if decision.touches_nothing or not verified:
         return Outcome.DRY_RUN
-    return Outcome.REPAIRED if decision.kind is DecisionKind.REPAIR else Outcome.SWITCHED
+    return _OUTCOME_OF.get(decision.kind, Outcome.SWITCHED)
 
 
 def record(

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from control_plane.domain.journal import Entry, EntryKind
-from control_plane.domain.policy import Policy
+from control_plane.domain.policy import Policy, Resend
 from control_plane.domain.signals import Intent, IntentKind
-from control_plane.domain.situation import Published
+from control_plane.domain.situation import ProxyRules, Published
 from control_plane.domain.topology import Topology
 from control_plane.errors import InvalidPublishedConfig, StaleGeneration, UnknownGeneration
 from control_plane.operations.run import Run
@@ -75,12 +75,17 @@ def in_essence(config: RoutingConfig | None) -> Published | None:
     """What a decision needs to know of the published config."""
     if config is None:
         return None
-    methods = {str(method) for allowed in config.data_classes.values() for method in allowed}
     return Published(
         active_path=config.active_path,
         generation=config.generation,
         excluded=frozenset(path.name for path in config.paths if path.state == "excluded"),
-        methods=frozenset(methods),
+        rules=ProxyRules(
+            data_classes=frozenset(
+                (name, frozenset(methods)) for name, methods in config.data_classes.items()
+            ),
+            allowed_models=frozenset(config.allowed_models),
+            resend=Resend(config.resend),
+        ),
     )
 
 
@@ -155,6 +160,8 @@ def routing_config(
             "published_at": now,
             "published_by": published_by,
             "reason": reason,
+            "allowed_models": list(policy.published_models),
+            "resend": policy.resend.value,
         }
     )
 

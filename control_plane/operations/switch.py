@@ -72,6 +72,8 @@ def publish(control: Control, run: Run, plan: Plan, now: datetime) -> int:
     mine = current is not None and current.published_by == run.execution
     if not (mine and current is not None and current.active_path == plan.active_after):
         reason = f"{plan.kind}: {plan.active_before} → {plan.active_after}"
+        if plan.kind is DecisionKind.PUBLISH:
+            reason = f"{plan.kind}: policy version {policy.version}"
         current = _publish(
             control,
             run,
@@ -98,7 +100,7 @@ def _keep_account(
     before = {"generation": plan.generation_before, "active_path": plan.active_before}
     _journal_publication(control, run, config, before if plan.active_before else None)
     history = control.state.history(run.link_id)
-    if history.remembers(config.generation):
+    if plan.kind is DecisionKind.PUBLISH or history.remembers(config.generation):
         return
     assert plan.active_after is not None
     by_hand = _was_asked_for(control, run, config.published_by)
@@ -201,6 +203,8 @@ def abandon_unapplied(control: Control, run: Run) -> None:
 def roll_back(control: Control, run: Run, plan: Plan, cause: str, now: datetime) -> Undone:
     """Put everything that this plan changed back as it was: traffic first, then the routes.
 
+    A policy that was published stays so: it is the operator's, and the one before may have allowed more.
+
     A plan that is closed is left alone: it was verified, and only the answer to that got lost.
 
     Raises:
@@ -226,8 +230,9 @@ def roll_back(control: Control, run: Run, plan: Plan, cause: str, now: datetime)
         _journal_publication(control, run, current)
         _remember_switch_back(control, run, policy, plan, current)
     put_back = _undo_routes(control, run, topology, policy, plan)
-    history = control.state.history(run.link_id).after_setback(plan.target_path, now)
-    control.state.save_history(run.link_id, history, run.held())
+    if plan.kind is not DecisionKind.PUBLISH:
+        history = control.state.history(run.link_id).after_setback(plan.target_path, now)
+        control.state.save_history(run.link_id, history, run.held())
     data = {"plan_id": plan.plan_id, "cause": cause, "routes_put_back": put_back}
     journal(control, run, EntryKind.ROLLED_BACK, {**data, "generation": generation}, now)
     control.state.close_plan(plan, "undone", run.held())

@@ -146,6 +146,7 @@ _WORDS = {
     "Rollback": "make {path} active again",
     "Restore": "publish {path} as active anew",
     "Repair": "repair the routes of {path}",
+    "Publish": "tell proxies what the policy says now; traffic stays on {path}",
     "Escalate": "call a person, and change nothing",
 }
 _TELLERS = {

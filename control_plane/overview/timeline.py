@@ -16,6 +16,7 @@ _TIME_COLUMN = 10
 _WORDS = {
     "switched": ("switched", "good"),
     "repaired": ("repaired", "good"),
+    "published": ("published", "good"),
     "nothing-to-do": ("nothing to do", "plain"),
     "dry-run": ("dry run", "plain"),
     "escalated": ("escalated", "bad"),

@@ -19,8 +19,9 @@ from control_plane.domain.policy import (
     Pause,
     Policy,
     Quarantine,
+    Resend,
 )
-from control_plane.domain.situation import Published, Situation
+from control_plane.domain.situation import ProxyRules, Published, Situation
 from control_plane.domain.topology import RoutingMethod, Topology
 from tests.builders import (
     NOON,
@@ -219,7 +220,13 @@ def going_home() -> Iterator[tuple[str, Situation]]:
     sluggish = seen(FIRST, maintenance=(REPLACED,), probe=probe(FIRST, True, 1500))
     yield (
         "everything keeps traffic away",
-        situation(sluggish, policy=strict, history=everything, **away),
+        situation(
+            sluggish,
+            policy=strict,
+            history=everything,
+            active_path=SECOND,
+            published=Published(SECOND, 7, frozenset({FIRST})),
+        ),
     )
     by_hand = SETTLED.model_copy(update={"switches": (switch(1800, by_hand=True),)})
     yield "traffic was moved by hand", situation(history=by_hand, **away)
@@ -250,16 +257,36 @@ def published() -> Iterator[tuple[str, Situation]]:
         "a path is published that the link does not have, and no other may be used",
         situation(active_path=GONE, policy=Policy(quarantine=barred)),
     )
+    loose = ProxyRules(frozenset({("default", frozenset({"internet"}))}), frozenset({"a.*"}))
+    differs: dict[str, object] = {
+        "policy": Policy(quarantine=barred[1:], resend=Resend.NEVER),
+        "published": Published(FIRST, 7, rules=loose),
+    }
+    yield "the published config is not what the policy says now", situation(**differs)
     yield (
-        "the published config is not what the policy says now",
+        "the published config is not what the policy says now, and the active path is lost",
         situation(
-            policy=Policy(quarantine=barred[1:]),
-            published=Published(FIRST, 7, frozenset(), frozenset({"internet"})),
+            dead(FIRST),
+            history=remembering(first=DOWN),
+            policy=Policy(),
+            published=Published(FIRST, 7, rules=loose),
         ),
     )
     yield (
+        "the published config is not what the policy says now, and the policy is paused",
+        situation(published=Published(FIRST, 7, rules=loose), policy=Policy(mode=Mode.PAUSED)),
+    )
+    yield (
+        "the published config is not what the policy says now, under mode approve",
+        situation(published=Published(FIRST, 7, rules=loose), policy=Policy(mode=Mode.APPROVE)),
+    )
+    yield (
+        "the published config is not what the defaults say, and no policy is stored",
+        situation(published=Published(FIRST, 7, rules=loose), policy=Policy.absent()),
+    )
+    yield (
         "the published config still excludes a path",
-        situation(published=Published(FIRST, 7, frozenset({SECOND}), frozenset({"vpn"}))),
+        situation(published=Published(FIRST, 7, frozenset({SECOND}), ProxyRules.of(Policy()))),
     )
     yield (
         "nothing is published, and the last path is known",

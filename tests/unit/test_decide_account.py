@@ -85,6 +85,7 @@ def test_a_decision_in_one_line_names_its_path_only_where_something_is_done_to_i
         "Rollback to tunnel-2: one; another",
         "Restore to tunnel-2: one; another",
         "Repair of tunnel-2: one; another",
+        "Publish: one; another",
         "Escalate: one; another",
     ]
 

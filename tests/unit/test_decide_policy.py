@@ -12,6 +12,7 @@ from control_plane.domain.policy import (
     Policy,
     Quarantine,
 )
+from control_plane.domain.situation import ProxyRules
 from tests.builders import (
     Link,
     dead,
@@ -33,23 +34,45 @@ class TestPublishedState:
         assert "changed since the link was looked at" in decision.describe()
         assert decision.would_change == ("a look at the link as it is now",)
 
-    def test_a_config_that_no_longer_fits_the_policy_is_pointed_out(self):
-        """A quarantine that proxies do not know of, and one that they still know of."""
+    def test_a_config_that_no_longer_fits_the_policy_is_published_anew(self):
+        """A quarantine that proxies do not know of, and one that they still know of: traffic stays, they are told."""
         until = later(60)
         policy = Policy(quarantine=(Quarantine(path="tunnel-2", reason="x", until=until),))
-        fresh = Published("tunnel-1", 7)
-        decision = Link(policy).decide(published=fresh)
-        assert "the published config does not yet exclude tunnel-2" in decision.warnings
+        decision = Link(policy).decide(published=Published("tunnel-1", 7))
+        assert (decision.kind, decision.path) == (DecisionKind.PUBLISH, "tunnel-1")
+        assert decision.reasons == ("the published config does not yet exclude tunnel-2",)
         old = Published("tunnel-1", 7, excluded=frozenset({"tunnel-2"}))
-        assert (
-            "the published config still excludes tunnel-2" in Link().decide(published=old).warnings
+        assert Link().decide(published=old).reasons == (
+            "the published config still excludes tunnel-2",
         )
 
-    def test_a_config_whose_data_classes_differ_is_pointed_out(self):
-        """Proxies that may still use the internet are told of."""
-        loose = Published("tunnel-1", 7, methods=frozenset({"vpn", "internet"}))
-        [warning] = Link().decide(published=loose).warnings
-        assert "other routing methods" in warning
+    @pytest.mark.parametrize(
+        ("policy", "reason"),
+        [
+            ({"data_classes": {"default": ("vpn", "internet")}}, "other routing methods"),
+            ({"data_classes": {"default": ("vpn",), "more": ("vpn",)}}, "other routing methods"),
+            ({"allowed_models": ("anthropic.*",)}, "other models"),
+            ({"resend": "never"}, "says allow of sending a call again"),
+        ],
+    )
+    def test_what_binds_proxies_is_published_when_it_changes(self, policy, reason):
+        """Data classes, models and resending of the policy reach the proxies without traffic being moved."""
+        published = Published("tunnel-1", 7, rules=ProxyRules.of(Policy()))
+        assert Link(Policy()).decide(published=published).kind is DecisionKind.NO_CHANGE
+        for mode in ("automatic", "approve"):
+            decision = Link(Policy(mode=mode, **policy)).decide(published=published)
+            assert decision.kind is DecisionKind.PUBLISH
+            assert reason in decision.describe()
+            assert not decision.needs_approval
+        told = Published("tunnel-1", 8, rules=ProxyRules.of(Policy(**policy)))
+        assert Link(Policy(**policy)).decide(published=told).kind is DecisionKind.NO_CHANGE
+
+    def test_an_outage_comes_before_a_publication(self):
+        """What moves traffic publishes the policy as well; and where traffic is not well, that comes first."""
+        published = Published("tunnel-1", 7, rules=ProxyRules.of(Policy(resend="never")))
+        decision = Link().decide(dead("tunnel-1"), published=published)
+        assert decision.kind is DecisionKind.FAILOVER
+        assert "the published config says never of sending a call again" in decision.warnings
 
 
 class TestNoPolicy:

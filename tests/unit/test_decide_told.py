@@ -16,6 +16,7 @@ from control_plane.domain.health import assess
 from control_plane.domain.history import LinkHistory
 from control_plane.domain.journal import GENESIS, Entry, EntryKind
 from control_plane.domain.policy import LatencyLimits, Policy
+from control_plane.operations.published import routing_config
 from control_plane.overview.telling import tell, timings
 from tests.builders import NOON, Link, dead, intent, later, seen, topology
 
@@ -201,12 +202,12 @@ class TestPolicyShow:
         looks = [dead("tunnel-1"), seen("tunnel-2")]
         verdicts = {look.name: assess(look, LatencyLimits()) for look in looks}
         history = LinkHistory().after_look(verdicts, Policy(), NOON)
-        config = SimpleNamespace(active_path="tunnel-1", generation=7, paths=(), data_classes={})
+        published = routing_config(topology(), Policy(), "tunnel-1", 7, "run-1", "", NOON)
         here = SimpleNamespace(
             documents=SimpleNamespace(
                 topology=lambda link: topology(),
                 policy=lambda link, topo: Policy(mode="approve"),
-                routing_config=lambda link: config,
+                routing_config=lambda link: published,
             ),
             state=SimpleNamespace(history=lambda link: history),
         )

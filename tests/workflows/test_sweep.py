@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import urllib3
 from botocore.client import BaseClient
 
 from control_plane.operations.sweep import batches, glance
@@ -15,6 +16,7 @@ from control_plane.wiring import Control
 from infra import costs
 from infra.local.lambda_runtime import Fault, FaultKind
 from infra.packaging import distributed_sweep
+from tests.embedded_cloud.conftest import eventually
 from tests.workflows.conftest import Link
 
 
@@ -42,6 +44,33 @@ def test_a_dead_tunnel_that_told_nobody_is_found(link):
     _, [run] = link.sweep()
     assert run.name.startswith("sweep-")
     assert link.published[1] == "tunnel-2"
+
+
+def test_a_changed_policy_reaches_the_proxies(link):
+    """A sweep finds that proxies follow an older policy: a run tells them, traffic stays, and the next sweep is quiet."""
+    generation, active = link.published
+    assert infer(link) == 200
+    link.set_policy(allowed_models=["amazon.*"], resend="never")
+    _, [run] = link.sweep()
+    kinds = [entry.kind for entry in link.entries(execution=run.name)]
+    assert kinds == ["decided", "planned", "probed", "published", "verified", "outcome"]
+    assert link.published == (generation + 1, active)
+    assert (link.config["allowed_models"], link.config["resend"]) == (["amazon.*"], "never")
+    eventually(lambda: infer(link) == 403)
+    assert link.sweep()[1] == []
+    link.set_policy()
+    link.sweep()
+    assert link.config.keys().isdisjoint({"allowed_models", "resend"})
+    eventually(lambda: infer(link) == 200)
+
+
+def infer(link: Link) -> int:
+    """The status of a call through the running proxy."""
+    body = json.dumps({"messages": [{"role": "user", "content": [{"text": "hello"}]}]})
+    url = f"{link.environment.proxy_url}/model/anthropic.claude-3-haiku-20240307-v1%3A0/converse"
+    headers = {"Content-Type": "application/json"}
+    with urllib3.PoolManager() as pool:
+        return pool.request("POST", url, body=body, headers=headers, retries=False).status
 
 
 def test_an_alarm_that_rings_starts_a_run(link):
