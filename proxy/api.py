@@ -240,6 +240,7 @@ class Api:
                 carried = await self._carrier.carry(call)
             finally:
                 record.attempts, record.resent = call.attempts, call.resent
+                record.hedged = call.hedged
             self._note_answer(record, carried)
             if mvp and carried.exchange.status == 200:
                 answer = await self._mvp_answer(record, carried)

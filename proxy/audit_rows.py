@@ -45,6 +45,7 @@ class RequestRecord(msgspec.Struct):
     attempts: list[tuple[str, str]] = msgspec.field(default_factory=list)
     """(path, how it ended) of each attempt, in order."""
     resent: bool = False
+    hedged: bool = False
     connect_seconds: float = 0.0
     first_byte_seconds: float = 0.0
     """From the request's arrival to the upstream's first byte."""
@@ -69,6 +70,8 @@ def encoded(record: RequestRecord) -> tuple[Key, bytes]:
         optional += b',"modelId":{"S":%b}' % _remembered(record.model_id)
     if record.error:
         optional += b',"error":{"S":%b}' % _remembered(record.error)
+    if record.hedged:
+        optional += b',"hedged":{"BOOL":true}'
     if record.input_tokens is not None:
         optional += b',"inputTokens":{"N":"%d"}' % record.input_tokens
     if record.output_tokens is not None:

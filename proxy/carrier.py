@@ -22,13 +22,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from proxy.circuit_breaker import BreakerPolicy, BreakerState, CircuitBreaker, Transition
 from proxy.config_source import ConfigSource
 from proxy.connection import Exchange
 from proxy.credentials import Credential, CredentialSource
 from proxy.errors import AttemptFailed, BrokenAnswer, DeadlinePassed, NotSent, Unanswered
+from proxy.hedging import LOST, Copy, race
 from proxy.model_lists import permits
 from proxy.routing_config import PathConfig, RoutingConfig
 from proxy.selection import allowed_paths, narrows, next_path
@@ -75,6 +76,10 @@ class Call:
     """(path, how it ended) of each attempt, in order."""
     resent: bool = False
     """Written twice: the first may have been inferred as well."""
+    hedged: bool = False
+    """A second copy was begun while the first was silent."""
+    exchange: Exchange | None = None
+    """What was written last."""
 
 
 @dataclass(slots=True)
@@ -185,6 +190,8 @@ class CarrierCounters:
     resent: int = 0
     failovers: int = 0
     refused_at_the_door: int = 0
+    hedged: int = 0
+    hedges_won: int = 0
     budget_refusals: int = 0
     attempts_failed: dict[tuple[str, str], int] = field(default_factory=dict)
 
@@ -201,6 +208,7 @@ class Carrier:
         budget: RetryBudget,
         *,
         resend: bool,
+        hedge_after_seconds: float,
         on_transition: Callable[[str, Transition, int], None],
     ) -> None:
         self._source = source
@@ -209,6 +217,7 @@ class Carrier:
         self._breaker_policy = breaker_policy
         self._budget = budget
         self._resend = resend
+        self._hedge_after_seconds = hedge_after_seconds
         self._on_transition = on_transition
         self._loop = asyncio.get_running_loop()
         self._states: dict[str, PathState] = {}
@@ -346,11 +355,16 @@ class Carrier:
             if call.attempts:
                 self.counters.failovers += 1
             try:
-                carried = await self._over_path(state, call, config, credential)
+                if self._hedge_after_seconds and not call.hedged and self._resend_wanted(call):
+                    carried = await self._hedged(
+                        state, call, config, allowed, credential, tried, refusals
+                    )
+                else:
+                    carried = await self._over_path(state, call, config, credential)
             except NotSent as error:
                 tried[name] = error.reason
             except Unanswered as error:
-                tried[name] = error.reason
+                tried.setdefault(name, error.reason)
                 sent, unanswered = True, (error.reason, name)
                 if not self._resend_wanted(call):
                     raise NotResent(config.generation, *unanswered) from None
@@ -367,6 +381,56 @@ class Carrier:
                 refusals.append(carried)
                 if not self._resend_wanted(call):
                     return None
+
+    async def _hedged(
+        self,
+        state: PathState,
+        call: Call,
+        config: RoutingConfig,
+        allowed: tuple[PathConfig, ...],
+        credential: Credential,
+        tried: dict[str, str],
+        refusals: list[Carried],
+    ) -> Carried:
+        """As `_over_path`; if nothing has come for the time set, over another path at the same time, and once only."""
+        name = state.upstream.path.name
+
+        def begun(over: PathState, copy: Call) -> Copy:
+            task = self._loop.create_task(self._over_path(over, copy, config, credential))
+            return Copy(over.upstream.path.name, copy, task)
+
+        def another() -> Copy | None:
+            other = next_path(allowed, {*tried, name}, self._admits).path
+            if other is None or self._states[other.name].breaker.state is not BreakerState.CLOSED:
+                return None
+            if not self._may_resend(call):
+                return None
+            call.hedged = True
+            self.counters.hedged += 1
+            copy = replace(call, attempts=[], resent=False, exchange=None)
+            return begun(self._states[other.name], copy)
+
+        ended = await race(begun(state, call), self._hedge_after_seconds, another)
+        if (second := ended.second) is not None:
+            call.attempts += second.call.attempts
+            call.resent = call.resent or second.call.exchange is not None
+            if ended.winner is not None:
+                loser = ended.first if ended.winner is second else second
+                self.counters.hedges_won += ended.winner is second
+                if loser.task.cancelled():
+                    call.attempts.append((loser.path, LOST))
+            else:
+                tried[second.path] = second.outcome
+                if second.task.exception() is None:
+                    self.counters.refused_at_the_door += 1
+                    refusals.append(second.task.result())
+        if ended.winner is not None:
+            return ended.winner.task.result()
+        if (error := ended.failure()) is None:
+            return ended.first.task.result()
+        if second is not None and error is not ended.first.task.exception():
+            tried[name] = ended.first.outcome
+        raise error
 
     async def _next_state(
         self, allowed: tuple[PathConfig, ...], tried: dict[str, str]
@@ -464,7 +528,7 @@ class Carrier:
         lines += [f"{name}: {value}\r\n" for name, value in added]
         lines.append(f"content-length: {len(call.body)}\r\n\r\n")
         head = "".join(lines).encode("latin-1")
-        exchange = upstream.send(connection, head, call.body, call.deadline)
+        exchange = call.exchange = upstream.send(connection, head, call.body, call.deadline)
         try:
             await exchange.head()
         except asyncio.CancelledError:

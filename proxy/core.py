@@ -115,6 +115,7 @@ class Core:
             ),
             RetryBudget(settings.resend_budget_ratio, settings.resend_budget_burst),
             resend=settings.resend,
+            hedge_after_seconds=settings.hedge_after_seconds,
             on_transition=self.reports.note,
         )
         self.api = Api(
@@ -195,6 +196,8 @@ class Core:
             "twinspan_proxy_credential_failures_total": self.credentials.failures,
             "twinspan_proxy_resent_total": carrier.resent,
             "twinspan_proxy_failovers_total": carrier.failovers,
+            "twinspan_proxy_hedged_total": carrier.hedged,
+            "twinspan_proxy_hedges_won_total": carrier.hedges_won,
             "twinspan_proxy_refused_at_the_door_total": carrier.refused_at_the_door,
             "twinspan_proxy_retry_budget_refusals_total": carrier.budget_refusals,
             "twinspan_proxy_path_reports_sent_total": self.reports.sent,

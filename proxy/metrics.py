@@ -69,7 +69,7 @@ class Metrics:
         interval.requests += 1
         interval.routing_method = record.routing_method
         interval.errors += not record.success
-        if len(record.attempts) > 1:
+        if len(record.attempts) > 1 and not record.hedged:
             interval.failovers += len({name for name, _ in record.attempts}) > 1
         interval.resent += record.resent
         interval.request_bytes += record.request_bytes

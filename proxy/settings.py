@@ -60,6 +60,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     resend_budget_ratio: Annotated[float, Meta(ge=0, le=1)] = 0.2
     resend_budget_burst: Annotated[int, Meta(ge=0)] = 500
 
+    hedge_after_seconds: Annotated[float, Meta(ge=0, le=900)] = 0.0
+    """A call that may be sent again goes over a second path too when nothing has come for so long; 0 for never."""
+
     ejection_seconds: Seconds = 2.0
     ejection_maximum_seconds: Seconds = 60.0
 

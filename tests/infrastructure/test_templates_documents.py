@@ -160,12 +160,20 @@ def test_first_policy_must_fit_the_link() -> None:
 
 
 def test_first_routing_config_follows_the_policys_order() -> None:
-    """Generation 1 begins on the path that the policy prefers, with every path enabled."""
-    topology = compose()
-    policy = first_policy(topology, {"path_order": ["tunnel-2"]})
+    """Generation 1 begins on the path that the policy prefers, with every path that it lets anybody use, and with what
+    it says of models: a link's first look has nothing to publish."""
+    internet = {
+        "name": "internet",
+        "routing_method": "internet",
+        "endpoint_url": "https://bedrock-runtime.us-east-1.amazonaws.com",
+        "peer_networks": ["0.0.0.0/0"],
+    }
+    topology = compose(extra_paths=[internet])
+    policy = first_policy(topology, {"path_order": ["tunnel-2"], "allowed_models": ["Amazon.*"]})
     now = datetime(2026, 1, 1, tzinfo=UTC)
     config = first_routing_config(topology, policy, now)
     assert (config["generation"], config["active_path"]) == (1, "tunnel-2")
-    assert [path["state"] for path in config["paths"]] == ["enabled", "enabled"]
-    assert config["published_at"] == "2026-01-01T00:00:00+00:00"
+    assert [path["state"] for path in config["paths"]] == ["enabled", "enabled", "excluded"]
+    assert config["allowed_models"] == ["amazon.*"]
+    assert config["published_at"] == "2026-01-01T00:00:00Z"
     assert json.loads(to_json(config)) == config
