@@ -57,6 +57,7 @@ from proxy.messages import (
 )
 from proxy.metrics import Metrics, Sample
 from proxy.model_lists import on_both, permits
+from proxy.refusal_rows import RefusalRows
 from proxy.selection import DEFAULT_DATA_CLASS, UnknownDataClass
 from proxy.signing import canonical_path
 
@@ -170,6 +171,7 @@ class Api:
         self._routes: dict[str, Route] = {}
         self._openapi: bytes | None = None
         self._edge_refusals: dict[int, int] = {}
+        self._refusal_rows = RefusalRows(audit, clock)
         self.body_limit_bytes = body_limit_bytes
 
     async def handle(self, request: Request) -> Response:
@@ -193,9 +195,23 @@ class Api:
         return await self._infer(request, request_id, route)
 
     def refusal(self, refused: Refused, headers: dict[str, str]) -> Response:
-        """An edge's own refusal, labelled as every answer is, and counted; it has no row in the audit."""
+        """What an edge answers instead of an answer that it cannot pass on: labelled and counted. The call has its row."""
+        return self._refusal(refused, _request_id(headers))
+
+    def turned_away(
+        self, refused: Refused, headers: dict[str, str], source_ip: str, caller: str | None
+    ) -> Response:
+        """What an edge answers to a request that it does not carry; `caller` is None for a stranger.
+
+        Recorded as `refusal_rows` says.
+        """
+        request_id = _request_id(headers)
+        self._refusal_rows.add(request_id, source_ip, caller, refused.status, refused.code)
+        return self._refusal(refused, request_id)
+
+    def _refusal(self, refused: Refused, request_id: str) -> Response:
         self._edge_refusals[refused.status] = self._edge_refusals.get(refused.status, 0) + 1
-        return self._labelled(error_response(refused), _request_id(headers), None)
+        return self._labelled(error_response(refused), request_id, None)
 
     def ready(self) -> bool:
         """Whether a config is loaded and some path is not ejected."""
@@ -407,6 +423,8 @@ class Api:
         for status, count in self._edge_refusals.items():
             label = ("status", str(status))
             samples.append(("twinspan_proxy_edge_refusals_total", (label,), float(count)))
+        uncounted = float(self._refusal_rows.without_row)
+        samples.append(("twinspan_proxy_edge_refusals_without_row_total", (), uncounted))
         for name, state in self._carrier.states.items():
             labels = (("path", name),)
             closed = state.breaker.state is BreakerState.CLOSED

@@ -72,7 +72,12 @@ class Edge:
         try:
             request = _request(event, headers, core.api.body_limit_bytes, remaining)
         except Refused as refused:
-            response = core.api.refusal(refused, headers)
+            context = _mapping(event, "requestContext")
+            identity = _mapping(context, "identity")
+            source_ip = str(identity.get("sourceIp") or "")
+            # API Gateway knew the caller, or there would be no event.
+            caller = _caller(context, identity)
+            response = core.api.turned_away(refused, headers, source_ip, caller)
         else:
             response = await core.handle(request)
         answer = await _buffered(core, response, headers)

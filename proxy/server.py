@@ -156,6 +156,7 @@ async def _serve(
     path = scope["raw_path"].decode("latin-1")
     client = scope.get("client")
     grant: Grant | None = None
+    caller = None
     try:
         if path in OPEN_TO_ALL:
             caller = "anonymous"
@@ -167,7 +168,9 @@ async def _serve(
             caller = callers.recognise(headers.get("authorization"))
         body = await held.read(receive, headers, core.api.body_limit_bytes)
     except Refused as refused:
-        response = core.api.refusal(refused, headers)
+        source_ip = addresses.of(client[0], headers) if client else ""
+        known = None if caller == "anonymous" else caller
+        response = core.api.turned_away(refused, headers, source_ip, known)
         # The rest of a body that nobody will read must not be taken for the next request.
         response.headers.append((b"connection", b"close"))
         await _refuse(response, held, receive, send)

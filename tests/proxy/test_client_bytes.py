@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from proxy import client_limits, request_bodies, server
 from proxy.client_limits import HEAD_LIMIT_BYTES, WAITING_LIMIT
+from proxy.refusal_rows import STRANGERS_PER_SECOND
 from tests.proxy.serving import Serving, serving
 from tests.proxy.worlds import MODEL_ROUTE, Seen, Upstream, answer_well, hang, run
 
@@ -357,14 +358,33 @@ def test_an_answer_that_nobody_takes_is_given_up(monkeypatch: pytest.MonkeyPatch
 
 
 @run
-async def test_what_the_edge_refuses_is_counted() -> None:
-    """Callers without a key have no row in the audit, but the metrics tell how many there were."""
+async def test_what_the_edge_refuses_is_recorded_in_bounds_and_counted_without() -> None:
+    """A stranger's refusals have rows, a few a second; a flood of them is counted and fills no table."""
     async with serving(allow_anonymous="false") as s:
-        for _ in range(2):
+        for _ in range(30):
             assert answers(await s.exchange(GOOD))[0][0] == 401
         ((_, metrics),) = answers(await s.exchange(b"GET /metrics HTTP/1.0\r\n\r\n"))
-        told = b'twinspan_proxy_edge_refusals_total{link="bedrock",status="401"} 2'
-        assert told in metrics.splitlines()
+        told = {
+            name.partition(b"{")[0]: int(value)
+            for name, value in (line.split() for line in metrics.splitlines() if line[:1] != b"#")
+            if b"edge_refusals" in name
+        }
+        assert told[b"twinspan_proxy_edge_refusals_total"] == 30
+        without = told[b"twinspan_proxy_edge_refusals_without_row_total"]
+        async with asyncio.timeout(10):
+            while len(s.rows.rows) < 30 - without:
+                await asyncio.sleep(0.01)
+        assert len(s.rows.rows) == 30 - without
+        # At least those saved up; at most those, and what the seconds of these requests earned.
+        assert STRANGERS_PER_SECOND <= 30 - without < 30
+        row = s.rows.rows[0]
+        assert (row["operation"], row["statusCode"], row["error"], row["caller"]) == (
+            {"S": "turned-away"},
+            {"N": "401"},
+            {"S": "AccessDeniedException"},
+            {"S": "anonymous"},
+        )
+        assert row["sourceIp"] == {"S": "127.0.0.1"}
 
 
 def test_a_body_that_dribbles_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -131,6 +131,16 @@ def test_an_event_is_answered_in_kind(function: Function) -> None:
     assert function.upstreams["tunnel-1"].calls[0].target == "/model/a.model-v1%3A0/converse"
 
 
+def test_what_the_function_turns_away_is_recorded(function: Function) -> None:
+    """A body that cannot be read has its row, with the caller that API Gateway named and the id that the caller got."""
+    answer = function.invoke(event(body="no!", isBase64Encoded=True))
+    (row,) = function.rows.rows
+    assert (row["operation"], row["statusCode"]) == ({"S": "turned-away"}, {"N": "400"})
+    assert row["caller"] == {"S": "arn:aws-us-gov:iam::111111111111:user/analyst"}
+    assert (row["sourceIp"], row["success"]) == ({"S": "10.0.2.9"}, {"BOOL": False})
+    assert row["requestId"] == {"S": answer["headers"]["x-request-id"]}
+
+
 def test_a_base64_body_arrives_decoded(function: Function) -> None:
     """Binary bodies reach the upstream as the bytes that they are."""
     body = bytes(range(256))
