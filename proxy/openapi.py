@@ -372,6 +372,11 @@ def _schemas() -> Document:
                     "type": "object",
                     "additionalProperties": {"type": "array", "items": method},
                 },
+                "allowed_models": texts
+                | {
+                    "description": "Those of the link's policy; none for all that the proxy allows."
+                },
+                "resend": {"enum": ["allow", "never"]},
                 "source_partition": {"const": "govcloud"},
                 "destination_partition": {"const": "commercial"},
             }
