@@ -64,8 +64,9 @@ def window(measured: Sequence[Measured]) -> CanaryWindow | None:
     return CanaryWindow(
         begins_at=newest.at,
         ends_at=newest.at,
-        calls=newest.runs,
-        lost=newest.runs - newest.passed,
+        # A run that ended between the two statistics is in the later one alone.
+        calls=max(newest.runs, newest.passed),
+        lost=max(0, newest.runs - newest.passed),
         median_latency_ms=newest.latency_ms,
     )
 
