@@ -15,12 +15,12 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
-from proxy.api import answer_too_large, too_large
 from proxy.api_key_classes import bound_of
 from proxy.caller_keys import Grant
 from proxy.core import Core, Outside
 from proxy.logs import log_to_stderr
 from proxy.messages import Refused, Request, Response, StreamBroke
+from proxy.refusals import answer_too_large, too_large
 from proxy.settings import Settings
 
 GATEWAY_SECONDS = 29.0

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from proxy.audit import AuditLog
 from proxy.audit_rows import RequestRecord
+from proxy.metrics import Sample
 
 STRANGERS_PER_SECOND = 5.0
 OPERATION = "turned-away"
@@ -25,7 +26,21 @@ class RefusalRows:
         self._clock = clock
         self._rows_left = STRANGERS_PER_SECOND
         self._counted_at = clock()
+        self._by_status: dict[int, int] = {}
         self.without_row = 0
+
+    def count(self, status: int) -> None:
+        """One more answer of an edge's own."""
+        self._by_status[status] = self._by_status.get(status, 0) + 1
+
+    def samples(self) -> list[Sample]:
+        """For the metrics: all of them by status, and those that have no row."""
+        name = "twinspan_proxy_edge_refusals"
+        found: list[Sample] = [
+            (f"{name}_total", (("status", str(status)),), float(count))
+            for status, count in self._by_status.items()
+        ]
+        return [*found, (f"{name}_without_row_total", (), float(self.without_row))]
 
     def add(
         self, request_id: str, source_ip: str, caller: str | None, status: int, error: str

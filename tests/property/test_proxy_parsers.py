@@ -16,13 +16,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy import event_stream
-from proxy.api import OPERATIONS
 from proxy.caller_keys import Grant, InvalidKeyItem, digest_of, grant_from_item
 from proxy.config_source import EndpointRules
 from proxy.credentials import parse_credential
 from proxy.errors import InvalidCredential
 from proxy.event_stream import FrameKeeper, exception_frame
 from proxy.messages import Refused
+from proxy.routes import OPERATIONS
 from proxy.routing_config import InvalidRoutingConfig, RoutingConfig
 from tests.proxy.worlds import world
 from tests.unit.test_proxy_routing_config import document
@@ -207,7 +207,7 @@ def resolve() -> Callable[[str], Any]:
 
     async def make() -> None:
         async with world() as w:
-            found.append(w.core.api._resolve)
+            found.append(w.core.api._routes.resolve)
 
     asyncio.run(make())
     return found[0]

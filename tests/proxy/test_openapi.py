@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from proxy.api import MVP_INVOKE, OPERATIONS
+from proxy.mvp import MVP_INVOKE
 from proxy.openapi import document
+from proxy.routes import OPERATIONS
 from proxy.server import OPEN_TO_ALL
 from tests.proxy.serving import serving
 from tests.proxy.test_lambda_handler import Function, event, function

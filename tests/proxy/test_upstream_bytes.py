@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from proxy import api, lambda_handler
+from proxy import lambda_handler, mvp
 from proxy.connection import BARE_LIMIT_BYTES
 from tests.proxy.serving import serving
 from tests.proxy.test_client_bytes import GOOD, answers
@@ -141,7 +141,7 @@ async def test_what_never_ends_is_given_up(name: str) -> None:
 @run
 async def test_an_answer_without_end_is_not_gathered() -> None:
     """Where an answer must be kept whole (the MVP's way), one without end is 502 and its connection is dropped."""
-    before, api.WRAPPED_LIMIT_BYTES = api.WRAPPED_LIMIT_BYTES, 1024 * 1024
+    before, mvp.WRAPPED_LIMIT_BYTES = mvp.WRAPPED_LIMIT_BYTES, 1024 * 1024
     gone = asyncio.Event()
     try:
         async with world() as w:
@@ -152,7 +152,7 @@ async def test_an_answer_without_end_is_not_gathered() -> None:
             w.upstreams["tunnel-1"].behaviour = answer_well
             assert (await w.call("/bedrock", b'{"modelId":"a","body":{}}')).status == 200
     finally:
-        api.WRAPPED_LIMIT_BYTES = before
+        mvp.WRAPPED_LIMIT_BYTES = before
 
 
 def test_a_function_does_not_gather_an_answer_without_end() -> None:
