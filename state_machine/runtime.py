@@ -46,9 +46,12 @@ def logger() -> Logger:
 
 
 def measure(run: Run, stage: str, milliseconds: float) -> None:
-    """Print a step's duration in the embedded metric format: `StageDuration` by `LinkId` and `Stage`.
+    """Print a stage's duration in the embedded metric format: `StageDuration` by `LinkId` and `Stage`.
 
-    Only steps of a run are measured: a sweep's would be billed every minute, and Lambda's own metrics have them.
+    A stage is a step, by its module's name, or one of two spans that no single step covers: `detect`, from the
+    time that the signal gives to the run's beginning, and `adopt`, from the publication to the answers of proxies
+    that use it. Only what belongs to a run is measured: a sweep's steps would be billed every minute, and Lambda's
+    own metrics have them.
     """
     # Without a service's name, which would be one more dimension: a widget finds a metric by all of them.
     metrics = EphemeralMetrics(service="", namespace=NAMESPACE)
@@ -73,6 +76,9 @@ def step(model: type[Model]) -> Callable[[Callable[[Control, Model], BaseModel]]
             began = time.monotonic()
             try:
                 answer = function(control(), document)
+                run = run or getattr(
+                    answer, "run", None
+                )  # the first step's run begins with its answer
             except TwinspanError as error:
                 log.warning(
                     "step failed", extra={"error": type(error).__name__, "cause": str(error)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from control_plane.adapters.lease import Lease
@@ -29,11 +29,15 @@ from control_plane.wiring import Control
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """The run, or why there is none; `unfinished` says that a crashed run left its plan open."""
+    """The run, or why there is none; `unfinished` says that a crashed run left its plan open.
+
+    `detected_after`: from the time that the signal gives to the run's beginning; None for a run that no event began.
+    """
 
     run: Run | None
     reason: str
     unfinished: bool = False
+    detected_after: timedelta | None = None
 
 
 def begin(
@@ -92,7 +96,13 @@ def begin(
     )
     if not run.routine:
         journal(control, run, EntryKind.SIGNAL, signal.model_dump(mode="json"), now)
-    return Begun(run, "", unfinished=control.state.open_plan(link_id) is not None)
+    occurred_at = signal.occurred_at
+    return Begun(
+        run,
+        "",
+        unfinished=control.state.open_plan(link_id) is not None,
+        detected_after=now - occurred_at if occurred_at is not None else None,
+    )
 
 
 def _follow(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from control_plane.adapters.lease import Lease
@@ -145,8 +145,17 @@ def _journal_publication(
     )
 
 
-def verify(control: Control, run: Run, plan: Plan, generation: int, now: datetime) -> str:
-    """Confirm the result from the caller's side; returns what was seen, in a line.
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """What verification saw, in a line. `adopted_after`: from the publication to as many answers over the new
+    path as the policy requires; None where no traffic moved."""
+
+    seen: str
+    adopted_after: timedelta | None = None
+
+
+def verify(control: Control, run: Run, plan: Plan, generation: int, now: datetime) -> Confirmed:
+    """Confirm the result from the caller's side; returns what was seen.
 
     A switch is verified by calls through the proxy, which must have used the new generation and the
     target path. A repair moves no traffic, so the repaired path itself is probed.
@@ -178,7 +187,11 @@ def verify(control: Control, run: Run, plan: Plan, generation: int, now: datetim
         if passed < policy.probe.required:
             raise PublishedUnverified(plan.target_path, passed, policy.probe.required, last)
         seen = f"{passed} calls through the proxy used {plan.active_after}, generation {generation}"
+    answered_at = control.now()
     history = control.state.history(run.link_id)
+    adopted_after = None
+    if plan.publishes and (switch := history.last_switch) and switch.generation == generation:
+        adopted_after = max(answered_at - switch.at, timedelta(0))
     confirmed = after_verification(history, plan)
     if history.path(plan.target_path).set_back_at is not None:
         confirmed = confirmed.after_success(plan.target_path)
@@ -186,7 +199,7 @@ def verify(control: Control, run: Run, plan: Plan, generation: int, now: datetim
         control.state.save_history(run.link_id, confirmed, run.held())
     journal(control, run, EntryKind.VERIFIED, {"plan_id": plan.plan_id, "seen": seen}, now)
     control.state.close_plan(plan, "done", run.held())  # last: what fails before it is undone
-    return seen
+    return Confirmed(seen, adopted_after)
 
 
 def abandon(control: Control, run: Run, plan: Plan) -> None:

@@ -92,6 +92,33 @@ def test_what_is_watched_of_ours_is_published_by_that_name(published: set[Named]
     assert asked <= published
 
 
+def test_the_stages_of_a_switch_are_drawn_from_what_its_runs_publish() -> None:
+    """Detect, decide, validate, switch and adopt, each made of steps that there are and of the two measured spans."""
+    (board,) = (
+        item.properties["DashboardBody"]
+        for item in render("govcloud", EVERYTHING["govcloud"]).values()
+        if item.type_name == "AWS::CloudWatch::Dashboard"
+    )
+    (widget,) = (
+        w["properties"] for w in json.loads(board)["widgets"] if "time of a switch" in str(w)
+    )
+    measured = {m[-1]["id"]: m[5] for m in widget["metrics"] if m[0] == "Twinspan"}
+    drawn = {m[0]["label"]: m[0]["expression"] for m in widget["metrics"] if len(m) == 1}
+    steps = {path.stem for path in (ROOT / "state_machine" / "steps").glob("[a-z]*.py")}
+    assert set(measured.values()) <= steps | {"detect", "adopt"}
+    made_of = {
+        label: [measured[name] for name in re.findall(r"FILL\((\w+),0\)", expression)]
+        for label, expression in drawn.items()
+    }
+    assert made_of == {
+        "detect": ["detect"],
+        "decide": ["acquire_lease", "observe", "decide"],
+        "validate": ["plan", "probe_target"],
+        "switch": ["apply", "publish"],
+        "adopt": ["adopt"],
+    }
+
+
 def test_the_page_of_metrics_knows_what_is_published_and_what_is_watched(
     published: set[Named],
 ) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from control_plane.domain.policy import Policy
-from tests.simulation.playing import SWEEP, Play
+from tests.simulation.playing import SWEEP, Play, report
 from tests.simulation.world import LINK, World
 
 
@@ -30,7 +31,9 @@ def test_each_stage_of_a_run_is_measured_and_names_its_execution(
     assert {line["LinkId"] for line in found} == {LINK}
     assert {line["execution"] for line in found} == {"run-1"}
     stages = [line["Stage"] for line in found]
-    assert {"observe", "decide", "plan", "probe_target", "publish", "verify"} <= set(stages)
+    steps = {"acquire_lease", "observe", "decide", "plan", "probe_target", "publish", "verify"}
+    assert steps | {"adopt"} <= set(stages)
+    assert "detect" not in stages, "nobody had to notice what was asked for"
     assert len(stages) < len(states), "choices and ends take no time of ours"
     for line in found:
         [directive] = line["_aws"]["CloudWatchMetrics"]
@@ -50,3 +53,26 @@ def test_a_stage_that_fails_is_measured_as_well(
     play.run(SWEEP)
     stages = [line["Stage"] for line in measured(capsys.readouterr().out)]
     assert {"verify", "roll_back"} <= set(stages)
+
+
+def test_detection_and_adoption_are_measured_from_end_to_end(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From the signal's own time to the run; from the publication to the answers that use it."""
+    play = Play(World(Policy()))
+    control = play.attach(monkeypatch)
+    play.world.alive["tunnel-1"] = False
+    event = {**report("tunnel-1"), "time": (play.world.now - timedelta(seconds=7)).isoformat()}
+    call = control.proxy.call
+    required = play.world.policy.probe.required
+
+    def slow(generation: int, model: str | None) -> Any:
+        play.world.now += timedelta(seconds=2)
+        return call(generation, model)
+
+    monkeypatch.setattr(control.proxy, "call", slow)
+    play.run(event)
+    assert play.active == "tunnel-2"
+    found = {line["Stage"]: line["StageDuration"] for line in measured(capsys.readouterr().out)}
+    assert found["detect"] == [7000.0]
+    assert found["adopt"] == [2000.0 * required]
