@@ -8,7 +8,7 @@ dollars: Step Functions' of AWS GovCloud (aws.amazon.com/step-functions/pricing)
 GovCloud's being up to a quarter higher.
 
 Not counted: what the network costs whether it is watched or not (VPN connections, transit gateway, endpoints,
-routers), inference with the proxy's own metrics of it, and runs of the workflow, which a healthy link does not need.
+routers and what they log and measure of themselves), inference with the proxy's own metrics of it, and runs of the workflow, which a healthy link does not need.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ LIST_SECONDS, GLANCE_SECONDS, CANARY_SECONDS = 0.2, 0.8, 1.0
 SECRET_READS_A_GLANCE, SECRET_READS_A_PROBE = 1, 1
 METRICS_A_PATH = 2
 # Of the templates, with a trail: metrics that alarms look at, and composite alarms. One more alarm watches the sweep.
-ALARMED_METRICS_A_LINK, COMPOSITE_ALARMS_A_LINK, ALARMED_METRICS_OF_THE_SWEEP = 25, 3, 1
+ALARMED_METRICS_A_LINK, COMPOSITE_ALARMS_A_LINK, ALARMED_METRICS_OF_THE_SWEEP = 27, 3, 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from xml.etree import ElementTree
 
+from infra import router_watching
+
 # AWS's inside address takes part in BGP with these; a shorter hold time would be refused or useless.
 KEEPALIVE_SECONDS, HOLD_SECONDS = 10, 30
 # Room for IP, UDP, ESP and AES-GCM in an internet path of 1,500 bytes.
@@ -52,11 +54,12 @@ class Tunnel:
 
 @dataclass(frozen=True, slots=True)
 class Router:
-    """One edge router. `private_address` is its own, `outside_address` the Elastic IP in front of it.
+    """One edge router of a link. `private_address` is its own, `outside_address` the Elastic IP in front of it.
 
     `advertises` are the networks that it announces, `accepts` the ones it takes from GovCloud.
     """
 
+    link_id: str
     name: str
     asn: int
     private_address: str
@@ -149,6 +152,9 @@ def render(router: Router, tunnels: Sequence[Tunnel]) -> RouterConfiguration:
             "/etc/nftables/twinspan.nft": _nftables(router, tunnels),
             "/etc/twinspan/interfaces": _interfaces(tunnels),
             "/etc/twinspan/initiate": _initiate(tunnels),
+            **router_watching.files(
+                router.link_id, router.name, [tunnel.inside_peer for tunnel in tunnels]
+            ),
         },
         commands=(
             # The filter is there before anything is forwarded.
@@ -160,6 +166,7 @@ def render(router: Router, tunnels: Sequence[Tunnel]) -> RouterConfiguration:
             ("sh", "/etc/twinspan/initiate"),
             ("systemctl", "enable", "frr"),
             ("systemctl", "restart", "frr"),
+            ("sh", router_watching.WATCH),
         ),
         at_boot=3,
     )
@@ -222,7 +229,8 @@ def _frr(router: Router, tunnels: Sequence[Tunnel]) -> str:
     lines = [
         "frr defaults traditional",
         f"hostname {router.name}",
-        "log syslog warnings",
+        # Changes of a neighbour are informational to FRR.
+        "log syslog informational",
         "service integrated-vtysh-config",
         "!",
     ]

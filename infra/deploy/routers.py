@@ -94,6 +94,7 @@ def _secret(zone: str) -> str:
 def _router(run: Run, zone: str) -> router_config.Router:
     commercial = run.commercial
     return router_config.Router(
+        link_id=run.settings.link_id,
         name=f"twinspan-{run.settings.link_id}-router-{zone.lower()}",
         asn=int(run.settings.govcloud_parameters.get("CommercialAsn", "65001")),
         private_address=commercial[f"RouterPrivateAddress{zone}"],

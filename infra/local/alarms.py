@@ -32,6 +32,7 @@ from moto.core.exceptions import ServiceException
 from moto.sns.models import sns_backends
 from werkzeug.exceptions import HTTPException
 
+from infra.local import resource_policies
 from infra.local.alarm_evaluation import (
     COMPARISONS,
     AlarmCondition,
@@ -433,13 +434,27 @@ class AlarmEvaluator:
                 raise NotEmulated(f"alarm action {arn} (alarm {alarm.name})")
             try:
                 if arn.split(":")[2] == "sns":
-                    sns_backends[account_id][region].publish(message, arn, subject=subject[:99])
+                    topics = sns_backends[account_id][region]
+                    if _may_publish(topics.get_topic(arn).policy, alarm.alarm_arn, account_id):
+                        topics.publish(message, arn, subject=subject[:99])
+                    else:
+                        logger.error("the policy of %s does not let %s publish", arn, alarm.name)
                 else:
                     self._functions.invoke_async(
                         account_id, region, arn, json.dumps(_direct_event(backend, alarm, current))
                     )
             except (ServiceException, HTTPException) as error:
                 logger.error("action %s of alarm %s failed: %s", arn, alarm.name, error)
+
+
+def _may_publish(policy: str, alarm_arn: str, account_id: str) -> bool:
+    return resource_policies.allows(
+        json.loads(policy)["Statement"],
+        service="cloudwatch.amazonaws.com",
+        action="sns:Publish",
+        source_arn=alarm_arn,
+        source_account=account_id,
+    )
 
 
 def _datapoint(data: Sequence[MetricDatumBase], statistic: str, start: float) -> Datapoint | None:

@@ -1,8 +1,8 @@
 """Whether a resource's own policy lets an AWS service act on it.
 
 IAM is not evaluated in the embedded cloud, with this one exception: a function without an
-`AWS::Lambda::Permission`, or a queue without a policy, silently receives nothing in AWS. That mistake
-must show here, so deliveries by a service ask first.
+`AWS::Lambda::Permission`, a queue without a policy, or a topic whose policy names other alarms, silently
+receives nothing in AWS. That mistake must show here, so deliveries by a service ask first.
 
 Not evaluated: `Deny`, `NotPrincipal`, `NotAction`, and condition operators other than those below (a
 statement with another one does not allow).
@@ -27,7 +27,11 @@ def allows(
     source_account: str,
 ) -> bool:
     """True if a statement allows `service` (`events.amazonaws.com`) to do `action` for `source_arn`."""
-    context = {"aws:sourcearn": source_arn, "aws:sourceaccount": source_account}
+    context = {
+        "aws:sourcearn": source_arn,
+        "aws:sourceaccount": source_account,
+        "aws:sourceowner": source_account,  # what a topic's first policy goes by
+    }
     return any(
         statement.get("Effect") == "Allow"
         and _names_service(statement.get("Principal"), service)

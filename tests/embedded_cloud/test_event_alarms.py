@@ -217,6 +217,33 @@ def test_alarm_action_publishes_to_the_topic(bench: Workbench) -> None:
     assert notification["Trigger"]["MetricName"] == "TunnelState"
 
 
+@pytest.mark.parametrize(("named", "messages"), [("{name}", 1), ("another", 0)])
+def test_an_alarm_that_the_topics_policy_does_not_name_tells_nobody(
+    bench: Workbench, named: str, messages: int
+) -> None:
+    """As in AWS: the alarm rings, and nothing comes."""
+    sns = bench.cloud.client("sns")
+    url, queue = bench.queue()
+    topic = sns.create_topic(Name=bench.name("topic"))["TopicArn"]
+    sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=queue)
+    alarm = AlarmBench(bench, AlarmActions=[topic])
+    statement = {
+        "Effect": "Allow",
+        "Principal": {"Service": "cloudwatch.amazonaws.com"},
+        "Action": "sns:Publish",
+        "Resource": topic,
+        "Condition": {"ArnLike": {"aws:SourceArn": "*:alarm:" + named.format(name=alarm.name)}},
+    }
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    sns.set_topic_attributes(TopicArn=topic, AttributeName="Policy", AttributeValue=policy)
+    alarm.minute(0.0)
+    assert alarm.state == "ALARM"
+    sns.publish(TopicArn=topic, Message="the last one")
+    told = [json.loads(m["Body"])["Message"] for m in bench.messages(url, at_least=1 + messages)]
+    assert "the last one" in told
+    assert len(told) == 1 + messages
+
+
 def test_replacing_an_alarm_keeps_its_state(bench: Workbench) -> None:
     """Putting an alarm again changes its settings and not its state."""
     alarm = AlarmBench(bench)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from infra.compliance import CONTROLS, Means, NothingBehindIt, resources_of, table
+from infra.local import resource_policies
 from infra.rendering import EVERYTHING, Rendered, render
 
 ROOT = Path(__file__).parents[2]
@@ -95,3 +96,29 @@ def test_every_alarm_for_people_reaches_somebody() -> None:
         if alarm.properties["AlarmName"].startswith("twinspan."):
             (action,) = alarm.properties["AlarmActions"]
             assert re.fullmatch(r"arn:[\w-]+:(sns:.*-(page|notify)|automate:.*)", action)
+
+
+def test_every_topic_lets_the_alarms_in_that_publish_to_it() -> None:
+    """An alarm that its topic's policy does not name rings, and nobody hears of it."""
+    asked = 0
+    for alarm in of_type("AWS::CloudWatch::Alarm", "AWS::CloudWatch::CompositeAlarm"):
+        properties = alarm.properties
+        for topic in {*properties.get("AlarmActions", []), *properties.get("OKActions", [])}:
+            if ":sns:" not in topic:
+                continue
+            _, partition, _, region, account, _ = topic.split(":")
+            name = f"arn:{partition}:cloudwatch:{region}:{account}:alarm:{properties['AlarmName']}"
+            (policy,) = (
+                item.properties["PolicyDocument"]
+                for item in of_type("AWS::SNS::TopicPolicy")
+                if topic in item.properties["Topics"]
+            )
+            asked += 1
+            assert resource_policies.allows(
+                policy["Statement"],
+                service="cloudwatch.amazonaws.com",
+                action="sns:Publish",
+                source_arn=name,
+                source_account=account,
+            ), f"{name} may not publish to {topic}"
+    assert asked >= 20

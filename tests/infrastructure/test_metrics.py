@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,7 +16,7 @@ import pytest
 
 from control_plane.domain.observation import ProbeResult
 from control_plane.functions import canary
-from infra import permissions_page
+from infra import permissions_page, router_watching
 from infra.rendering import EVERYTHING, render
 from proxy.audit_rows import RequestRecord
 from proxy.messages import Refused, Request
@@ -23,7 +26,7 @@ from tests.infrastructure.test_compliance import ROOT
 from tests.proxy.worlds import run, world
 
 PAGE = (ROOT / "docs" / "reference" / "metrics.md").read_text()
-OURS = ("Twinspan", "CrossPartition")
+OURS = ("Twinspan", "CrossPartition", router_watching.NAMESPACE)
 Named = tuple[str, str, frozenset[str]]
 
 
@@ -38,9 +41,27 @@ def embedded(lines: list[str]) -> set[Named]:
     return found
 
 
+def reported(root: Path) -> list[str]:
+    """The lines of metrics that an edge router writes in a minute."""
+    peers = ["169.254.1.1", "169.254.2.1"]
+    for path, text in router_watching.files("bedrock", "twinspan-bedrock-router-a", peers).items():
+        file = root / path.lstrip("/")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    subprocess.run(
+        [sys.executable, str(root / "etc/twinspan/report")],
+        env={"TWINSPAN_ROOT": str(root), "PATH": ""},
+        check=True,
+        timeout=60,
+    )
+    return (root / "var/log/twinspan/metrics.log").read_text().splitlines()
+
+
 @pytest.fixture
-def published(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> set[Named]:
-    """What proxy, canary and steps print, each with the environment that its function has."""
+def published(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> set[Named]:
+    """What proxy, canary, steps and routers print, each with the environment that it has."""
     monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "its own")
     canary.publish(
         "bedrock",
@@ -51,7 +72,7 @@ def published(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
     at = datetime(2026, 3, 1, tzinfo=UTC)
     metrics.observe(RequestRecord("a", "converse", "10.0.1.7", "anybody", at, 0.0))
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
-    return embedded([*lines, *metrics.embedded(1)])
+    return embedded([*lines, *metrics.embedded(1), *reported(tmp_path)])
 
 
 def watched() -> Iterator[Named]:

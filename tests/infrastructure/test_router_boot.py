@@ -18,9 +18,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from infra.permissions import of_documents, of_role
 from infra.rendering import render as render_templates
 from infra.router_config import RouterConfiguration, parse_gateway_configuration, render
 from tests.infrastructure.test_templates_router_config import ROUTER, document
@@ -66,6 +68,29 @@ class Machine:
     def cut_off(self) -> None:
         """Secrets Manager is not reached any more."""
         (self.root / "answer.json").unlink()
+
+    def answer(self, command: str, said: str) -> None:
+        """What a command prints from now on."""
+        file = self.root / "bin" / command
+        file.write_text(
+            f"#!/bin/sh\necho \"$*\" >> '{self.root}/asked'\ncat <<'SAID'\n{said}\nSAID\n"
+        )
+        file.chmod(0o755)
+
+    def report(self) -> None:
+        """The timer's minute is over."""
+        environment = {
+            "PATH": f"{self.root / 'bin'}:{os.defpath}",
+            "TWINSPAN_ROOT": str(self.root),
+        }
+        script = str(self.root / "etc/twinspan/report")
+        subprocess.run([sys.executable, script], env=environment, timeout=60, check=True)
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The lines that the agent ships as metrics."""
+        return [
+            json.loads(line) for line in self.text("/var/log/twinspan/metrics.log").splitlines()
+        ]
 
     def reboot(self) -> None:
         """What is in memory is lost; then the early service runs."""
@@ -305,3 +330,121 @@ def test_a_secret_that_is_no_configuration_changes_nothing(machine: Machine, sec
     assert machine.told() == []
     assert machine.text("/etc/frr/frr.conf") == FIRST.files["/etc/frr/frr.conf"]
     assert not (machine.root / "root").exists()
+
+
+SAS = "tunnel-1: #1, ESTABLISHED, IKEv2\n  tunnel-1: #1, reqid 1, INSTALLED, TUNNEL, ESP:AES_GCM_16-256"
+
+
+def test_a_router_tells_each_minute_what_tunnels_and_sessions_do(machine: Machine) -> None:
+    """A tunnel counts as up once it carries, a session once it is established; by router and by tunnel."""
+    machine.configure(FIRST, "v1")
+    machine.run("sync")
+    machine.answer("swanctl", SAS)
+    peers = {
+        "169.254.1.1": {"state": "Established", "pfxRcd": 1},
+        "169.254.2.1": {"state": "Active", "pfxRcd": 0},
+    }
+    machine.answer("vtysh", json.dumps({"as": 65001, "peers": peers}))
+    machine.answer("journalctl", "2026-03-01T00:00:00+0000 router charon-systemd[1]: a line")
+    machine.report()
+    machine.report()
+    first, second, *again = machine.metrics()
+    assert len(again) == 2
+    for line, number in ((first, "1"), (second, "2")):
+        assert line["LinkId"] == ROUTER.link_id
+        assert (line["Router"], line["Tunnel"]) == (ROUTER.name, number)
+    names = ("TunnelUp", "BgpEstablished", "PrefixesReceived")
+    assert [first[name] for name in names] == [1, 1, 1]
+    assert [second[name] for name in names] == [1, 0, 0]
+    assert machine.text("/var/log/twinspan/router.log").count("a line") == 2
+    (asked, *_) = [a for a in machine.text("/asked").splitlines() if "--cursor-file" in a]
+    assert "--unit=strongswan.service --unit=frr.service" in asked
+
+
+def test_a_router_whose_daemons_are_gone_says_so(machine: Machine) -> None:
+    """Nothing answers: the tunnels are down, and the report is written all the same."""
+    machine.configure(FIRST, "v1")
+    machine.run("sync")
+    for command in ("swanctl", "vtysh", "journalctl"):
+        machine.answer(command, "")
+        (machine.root / "bin" / command).write_text("#!/bin/sh\nexit 1\n")
+    machine.report()
+    assert [(line["TunnelUp"], line["BgpEstablished"]) for line in machine.metrics()] == [
+        (0, 0)
+    ] * 2
+
+
+def test_what_was_shipped_long_ago_does_not_fill_the_disk(machine: Machine) -> None:
+    """A file of sixteen megabytes is put aside, and the one before it goes."""
+    machine.configure(FIRST, "v1")
+    machine.run("sync")
+    for command in ("swanctl", "vtysh", "journalctl"):
+        machine.answer(command, "")
+    logs = machine.root / "var/log/twinspan"
+    logs.mkdir(parents=True)
+    (logs / "router.log").write_bytes(b"x" * (16 * 1024 * 1024 + 1))
+    machine.report()
+    assert (logs / "router.log").stat().st_size < 100
+    assert (logs / "router.log.1").stat().st_size > 16 * 1024 * 1024
+
+
+def test_a_router_that_cannot_be_watched_still_routes() -> None:
+    """Watching begins after everything else, and no step of it fails the configuration."""
+    assert FIRST.commands[-1] == ("sh", "/etc/twinspan/watch")
+    lines = FIRST.files["/etc/twinspan/watch"].splitlines()
+    assert all(line.endswith("|| true") for line in lines if not line.startswith("#"))
+
+
+def test_the_agent_ships_what_is_written_to_where_the_role_may() -> None:
+    """The files of the report, the link's log group, the namespace of the alarms: one name each on both sides."""
+    agent = json.loads(FIRST.files["/etc/twinspan/agent.json"])
+    resources = render_templates("commercial")
+    files = agent["logs"]["logs_collected"]["files"]["collect_list"]
+    assert [file["file_path"].rpartition("/")[2] for file in files] == ["router.log", "metrics.log"]
+    (group,) = {file["log_group_name"] for file in files}
+    assert group == resources["RouterLogGroup"].properties["LogGroupName"]
+    assert agent["metrics"]["namespace"] == "Twinspan/Router"
+    for zone in "AB":
+        alarm = resources[f"Router{zone}SessionsAlarm"].properties
+        assert alarm["Namespace"] == agent["metrics"]["namespace"]
+        name = resources[f"Router{zone}"].properties["Tags"][0]["Value"]
+        assert {"Name": "Router", "Value": name} in alarm["Dimensions"]
+        given = of_role(resources, f"RouterRole{zone}")
+        arn = f"arn:aws:logs:us-east-1:222222222222:log-group:{group}:*"
+        endpoint = of_documents([resources["LogsEndpoint"].properties["PolicyDocument"]])
+        for action in ("logs:CreateLogStream", "logs:PutLogEvents"):
+            assert given.allow(action, arn)
+            assert endpoint.allow(action, arn)
+        assert not given.allow("logs:PutLogEvents", arn.replace("routers", "flow"))
+        metrics = of_documents([resources["MonitoringEndpoint"].properties["PolicyDocument"]])
+        for namespace, allowed in (("Twinspan/Router", True), ("Twinspan", False)):
+            context = {
+                "cloudwatch:namespace": (namespace,),
+                "aws:PrincipalAccount": ("222222222222",),
+            }
+            assert given.allow("cloudwatch:PutMetricData", "*", context) is allowed
+            assert metrics.allow("cloudwatch:PutMetricData", "*", context) is allowed
+
+
+def test_a_router_reads_its_own_configuration_alone() -> None:
+    """The other router's keys are not for it."""
+    resources = render_templates("commercial")
+    for zone, other in ("ab", "ba"):
+        given = of_role(resources, f"RouterRole{zone.upper()}")
+        arn = (
+            "arn:aws:secretsmanager:us-east-1:222222222222:secret:twinspan/bedrock/router-{}-AbCdEf"
+        )
+        assert given.allow("secretsmanager:GetSecretValue", arn.format(zone))
+        assert not given.allow("secretsmanager:GetSecretValue", arn.format(other))
+
+
+def test_a_changed_launch_template_replaces_no_router_by_itself() -> None:
+    """Both at once would take the link down, and neither could have its interface while the former machine has it."""
+    changed = render_templates("commercial", {"RouterImageId": "ami-0fedcba9876543210"})
+    before = render_templates("commercial")
+    assert changed["RouterLaunchTemplate"] != before["RouterLaunchTemplate"]
+    for zone in "AB":
+        assert changed[f"Router{zone}"] == before[f"Router{zone}"]
+        raised = render_templates("commercial", {f"Router{zone}TemplateVersion": "2"})
+        moved = {name for name, item in raised.items() if item != before[name]}
+        assert moved == {f"Router{zone}"}

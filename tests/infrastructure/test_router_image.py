@@ -76,7 +76,14 @@ def test_the_image_has_every_command_that_a_router_runs() -> None:
     used = {command[0] for command in configuration.commands}
     assert used == set(packages)
     (script,) = scripts("build")
-    for package in {*packages.values(), "awscli-2", "frr", "iproute", "python3"} - {""}:
+    for package in {
+        *packages.values(),
+        "amazon-cloudwatch-agent",
+        "awscli-2",
+        "frr",
+        "iproute",
+        "python3",
+    } - {""}:
         assert re.search(rf"packages install .*\b{package}\b", script), package
     enabled = {c[-1] for c in configuration.commands if c[:2] == ("systemctl", "enable")}
     assert enabled == {"strongswan", "frr"}

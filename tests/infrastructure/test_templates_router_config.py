@@ -19,7 +19,8 @@ from infra.router_config import (
 )
 
 ROUTER = Router(
-    name="router-a",
+    link_id="bedrock",
+    name="twinspan-bedrock-router-a",
     asn=65001,
     private_address="172.16.101.10",
     outside_address="192.0.2.1",

@@ -102,8 +102,10 @@ def _router(connection: Any) -> RouterPlan | None:
     first, second = parse_gateway_configuration(document)
     gateway = govcloud_ec2().customer_gateways[connection.customer_gateway_id]
     interface = router.network_interface
+    tags = _tags(commercial_ec2(), router.instance.id)
     facts = Router(
-        name=_tags(commercial_ec2(), router.instance.id).get("Name", router.instance.id),
+        link_id=tags.get("twinspan:link", ""),
+        name=tags.get("Name", router.instance.id),
         asn=int(gateway.bgp_asn),
         private_address=interface.private_ip_address,
         outside_address=gateway.ip_address,

@@ -51,6 +51,7 @@ def example() -> LabPlan:
     for number, zone in ((1, "a"), (2, "b")):
         third_octet = 2 * number - 1
         facts = Router(
+            link_id="lab",
             name=f"twinspan-lab-router-{zone}",
             asn=65001,
             private_address=f"172.16.10{third_octet}.10",
