@@ -5,6 +5,8 @@ Exit codes: 0 nothing stands in the way; 1 something does; 2 bad input.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from control_plane.cli.context import EXIT_NOT_DONE, JsonOption, LinkOption, out, print_json
@@ -12,6 +14,13 @@ from infra.cli import options
 from infra.deploy import DeploySettings
 from infra.doctor import Result, examine
 
+DriftOption = Annotated[
+    bool,
+    typer.Option(
+        "--drift",
+        help="Also ask CloudFormation what was changed by hand since the link was deployed (takes minutes).",
+    ),
+]
 _MARKS = {
     Result.OK: "ok",
     Result.WARNING: "warning",
@@ -27,6 +36,7 @@ def doctor(
     govcloud_region: options.GovCloudRegion = "us-gov-west-1",
     commercial_region: options.CommercialRegion = "us-east-1",
     parameter: options.Parameters = None,
+    drift: DriftOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Could this link be deployed from here? Credentials, clock, rights, quotas, networks, services, the routers' image.
@@ -34,6 +44,8 @@ def doctor(
     Examples:
 
         twinspan doctor
+
+        twinspan doctor --drift
     """
     given = options.parameters(parameter)
     settings = DeploySettings(
@@ -44,7 +56,7 @@ def doctor(
     clients = options.clients(
         govcloud_profile, commercial_profile, govcloud_region, commercial_region
     )
-    findings = examine(clients, settings)
+    findings = examine(clients, settings, with_drift=drift)
     failed = [finding for finding in findings if finding.result is Result.FAILED]
     if as_json:
         print_json({"ok": not failed, "findings": [finding.to_dict() for finding in findings]})

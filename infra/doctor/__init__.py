@@ -11,13 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from functools import partial
 
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
 from infra.deploy.clients import Clients
 from infra.deploy.settings import COMMERCIAL, GOVCLOUD, DeploySettings
-from infra.doctor import identity, images, networks, permissions, quotas, services
+from infra.doctor import drift, identity, images, networks, permissions, quotas, services
 from infra.doctor.findings import Finding, Result
 from infra.doctor.identity import Identity
 
@@ -28,8 +29,9 @@ def examine(
     clients: Clients,
     settings: DeploySettings,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    with_drift: bool = False,
 ) -> list[Finding]:
-    """All checks, in the order in which their remedies make sense."""
+    """All checks, in the order in which their remedies make sense; `with_drift`, what was changed by hand, too."""
     findings: list[Finding] = []
     known: dict[str, Identity] = {}
     for side in (GOVCLOUD, COMMERCIAL):
@@ -52,6 +54,8 @@ def examine(
             ),
         ):
             findings += _attempted(name, side, check)
+        if with_drift:
+            findings += _attempted("drift", side, partial(drift.check, clients, side, settings))
     return findings
 
 

@@ -384,10 +384,10 @@ def test_change_set_tells_before_it_does(cfn: Any) -> None:
 
 
 def test_operations_that_are_not_emulated_are_refused(cfn: Any) -> None:
-    """Stack sets and drift detection answer with an error instead of moto's own idea of them."""
+    """Stack sets and their drift answer with an error instead of moto's own idea of them."""
     for call in (
         lambda: cfn.list_stack_sets(),
-        lambda: cfn.detect_stack_drift(StackName="s"),
+        lambda: cfn.detect_stack_set_drift(StackSetName="s"),
     ):
         with pytest.raises(ClientError, match="does not emulate CloudFormation's"):
             call()

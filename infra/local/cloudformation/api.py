@@ -3,7 +3,7 @@
 moto's CloudFormation skips what it does not know and still reports success. Here the stack engine of
 this package answers; moto keeps the protocol: parsing of requests and forming of answers.
 
-Not guaranteed: operations beyond stacks and change sets (stack sets, drift, type registry) are refused.
+Not guaranteed: operations beyond stacks, change sets and drift (stack sets, type registry) are refused.
 Shapes: botocore's service model `cloudformation` 2010-05-15.
 """
 
@@ -23,6 +23,7 @@ from moto.cloudformation.models import CloudFormationBackend, cloudformation_bac
 from moto.cloudformation.responses import CloudFormationResponse
 from moto.core.responses import ActionResult, EmptyResult
 
+from infra.local.cloudformation import drift_api
 from infra.local.cloudformation.errors import CloudFormationProblem
 from infra.local.cloudformation.resource_type import Registry
 from infra.local.cloudformation.stack import (
@@ -123,6 +124,10 @@ def install(types: Registry, clients: ClientFactory) -> Callable[[], None]:
     if _undo is not None:
         _undo()
     members = {name: item for name, item in vars(_Answers).items() if not name.startswith("__")}
+    members |= drift_api.answers(
+        lambda response, name: _shelf(response).find(name),
+        lambda response, stack: _shelf(response).engine.drift(stack),
+    )
     model = botocore.session.get_session().get_service_model("cloudformation")
     for operation in model.operation_names:
         members.setdefault(xform_name(operation), _refuse(operation))

@@ -5,7 +5,7 @@ a failed creation deletes what it made (`ROLLBACK_COMPLETE`), a failed update re
 before (`UPDATE_ROLLBACK_COMPLETE`), and the events say which resource failed and why. A resource whose
 properties did not change is not touched.
 
-Not guaranteed: stack policies, drift detection, imports, exports and stack sets are refused. Resources are made one after another, where AWS makes independent ones at the same time.
+Not guaranteed: stack policies, imports, exports and stack sets are refused. Resources are made one after another, where AWS makes independent ones at the same time.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from infra.local.cloudformation.drift import Drift, drift_of
 from infra.local.cloudformation.dynamic_references import reveal
 from infra.local.cloudformation.errors import (
     CloudFormationProblem,
@@ -203,6 +204,18 @@ class StackEngine:
             return
         stack.deleted_at = datetime.now(UTC)
         stack.enter("DELETE_COMPLETE")
+
+    def drift(self, stack: Stack) -> dict[str, tuple[StackResource, Drift]]:
+        """Each resource with its drift, by logical id."""
+        return {
+            name: (
+                item,
+                drift_of(
+                    item.type, self._surroundings(stack, name), item.existing, item.properties
+                ),
+            )
+            for name, item in stack.resources.items()
+        }
 
     def changes(
         self, stack: Stack, template: Template, parameters: Mapping[str, str]

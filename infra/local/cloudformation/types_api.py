@@ -193,7 +193,8 @@ class _Stage(ApiType):
         self, aws: Surroundings, existing: Existing, old: Properties, new: Properties
     ) -> Existing | None:
         changed = {name for name in self.properties if old.get(name) != new.get(name)}
-        if not changed <= {"DeploymentId", "Variables"}:
+        settable = {"DeploymentId", "MethodSettings", "Variables"}
+        if not changed <= settable or _places(old) != _places(new):
             return None
         variables, before = new.get("Variables", {}), old.get("Variables", {})
         operations = [
@@ -206,14 +207,24 @@ class _Stage(ApiType):
         if "DeploymentId" in changed:
             deployed = {"op": "replace", "path": "/deploymentId", "value": new["DeploymentId"]}
             operations.append(deployed)
-        aws.call(
-            "apigateway",
-            "update_stage",
-            restApiId=new["RestApiId"],
-            stageName=existing.physical_id,
-            patchOperations=operations,
-        )
+        if operations:
+            aws.call(
+                "apigateway",
+                "update_stage",
+                restApiId=new["RestApiId"],
+                stageName=existing.physical_id,
+                patchOperations=operations,
+            )
+        self.after_create(aws, existing, new)
         return existing
+
+
+def _places(stage: Properties) -> list[tuple[str, ...]]:
+    """What a stage's settings are about: methods, and the settings of each."""
+    return [
+        (setting["ResourcePath"], setting["HttpMethod"], *sorted(setting))
+        for setting in stage.get("MethodSettings", [])
+    ]
 
 
 class _Account(ResourceType):
