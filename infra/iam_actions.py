@@ -188,6 +188,21 @@ def _on_items(call: _Call, action: str, named: Parameters, items: Sequence[Param
 
 
 _TABLE_OF_THE_GATEWAY = "transit-gateway-route-table/"
+
+
+def _route_of_the_gateway(action: str) -> _Asks:
+    """The table, and the attachment that the route leads to, where it leads to one."""
+
+    def ask(call: _Call) -> Iterator[Question]:
+        table = call.parameters["TransitGatewayRouteTableId"]
+        yield Question(action, call.place.arn("ec2", f"{_TABLE_OF_THE_GATEWAY}{table}"))
+        if attachment := call.parameters.get("TransitGatewayAttachmentId"):
+            arn = call.place.arn("ec2", f"transit-gateway-attachment/{attachment}")
+            yield Question(action, arn)
+
+    return ask
+
+
 _OPERATIONS: Mapping[tuple[str, str], _Asks] = {
     ("bedrock", "Converse"): _model("bedrock:InvokeModel"),
     ("bedrock", "ConverseStream"): _model("bedrock:InvokeModelWithResponseStream"),
@@ -210,13 +225,17 @@ _OPERATIONS: Mapping[tuple[str, str], _Asks] = {
             f"ec2:{operation}", "ec2", _TABLE_OF_THE_GATEWAY, "TransitGatewayRouteTableId"
         )
         for operation in (
-            "CreateTransitGatewayRoute",
             "DeleteTransitGatewayRoute",
             "GetTransitGatewayRouteTableAssociations",
             "GetTransitGatewayRouteTablePropagations",
-            "ReplaceTransitGatewayRoute",
             "SearchTransitGatewayRoutes",
         )
+    },
+    **{
+        ("ec2", f"{verb}TransitGatewayRoute"): _route_of_the_gateway(
+            f"ec2:{verb}TransitGatewayRoute"
+        )
+        for verb in ("Create", "Replace")
     },
     ("ec2", "GetManagedPrefixListEntries"): _named(
         "ec2:GetManagedPrefixListEntries", "ec2", "prefix-list/", "PrefixListId"

@@ -83,7 +83,14 @@ def test_only_three_roles_change_routes(action: str) -> None:
     able = {name: given for name, given in able.items() if given.allow(f"ec2:{action}")}
     assert set(able) == {"ApplyRole", "RecoverRole", "RollBackRole"}
     for given in able.values():
-        assert all(s.conditional for s in _about(given, f"ec2:{action}"))
+        about = [s for s in _about(given, f"ec2:{action}") if not _is_a_target(s)]
+        assert about
+        assert all(s.conditional for s in about)
+
+
+def _is_a_target(statement: Statement) -> bool:
+    """Whether it is about what a route leads to, which EC2 asks for besides the table."""
+    return all(":transit-gateway-attachment/" in resource for resource in statement.resources)
 
 
 def _about(given: Permissions, action: str) -> list[Statement]:
@@ -127,3 +134,54 @@ def test_functions_use_what_their_endpoints_let_through() -> None:
         for action in of_role(resources, role).actions - interfaces:
             if not action.startswith(by_lambda):
                 assert any(one.allow(action) for one in passed), f"{item.logical_id}: {action}"
+
+
+# What endpoints let through and no function calls: by whom it is called, or why it is there.
+FOR_OTHERS = {
+    "cloudwatch:PutMetricData": "whoever measures something in the VPC; functions print their metrics",
+    "ecr:*": "the container edge's start, which has a role and no function",
+    "execute-api:Invoke": "the API's callers",
+    "kms:*": "a client that decrypts by itself; the services decrypt for functions",
+    "lambda:InvokeFunction": "verification, by the function's name",
+    "logs:*": "the container edge's log",
+    "ssm:GetParameter": "every function",
+    "states:*": "operators in the VPC, and whoever answers a question for approval",
+    "sts:GetCallerIdentity": "operators in the VPC",
+}
+
+
+def test_endpoints_let_through_what_functions_use_and_little_else() -> None:
+    """An action in an endpoint's policy that no role has is for somebody who is named here."""
+    resources = render("govcloud", EVERYTHING["govcloud"])
+    used = {
+        action
+        for name, item in resources.items()
+        if item.type_name == "AWS::IAM::Role"
+        for action in of_role(resources, name).actions
+    }
+    passed = {
+        action
+        for item in resources.values()
+        if item.type_name == "AWS::EC2::VPCEndpoint"
+        for action in of_documents([item.properties["PolicyDocument"]]).actions
+    }
+    assert "ec2:Describe*" not in passed
+    unused = {
+        action
+        for action in passed - used
+        if not {action, f"{action.partition(':')[0]}:*"} & set(FOR_OTHERS)
+    }
+    assert unused == set()
+
+
+@pytest.mark.parametrize("role", ["GlanceRole", "ObserveRole", "ProxyRole", "EdgeTaskRole"])
+def test_no_function_reads_a_pre_shared_key(role: str) -> None:
+    """Neither its role nor the endpoint lets it: keys are the VPN service's and the deployment's."""
+    resources = render("govcloud", EVERYTHING["govcloud"])
+    place = "arn:aws-us-gov:secretsmanager:us-gov-west-1:111111111111:secret:twinspan/bedrock"
+    keys = [f"{place}/pre-shared-key-{number}-AbCdEf" for number in ("1-1", "1-2", "2-1", "2-2")]
+    given = of_role(resources, role)
+    endpoint = of_documents([resources["SecretsManagerEndpoint"].properties["PolicyDocument"]])
+    for holder in (given, endpoint):
+        assert holder.allow("secretsmanager:GetSecretValue", f"{place}/commercial-AbCdEf")
+        assert not any(holder.allow("secretsmanager:GetSecretValue", key) for key in keys)

@@ -281,6 +281,10 @@ def test_only_tagged_route_tables_of_the_link_can_be_changed() -> None:
             actions = statement["Action"]
             actions = [actions] if isinstance(actions, str) else actions
             changing = [a for a in actions if re.search(r"(Create|Replace|Delete)\w*Route\b", a)]
+            if changing and "transit-gateway-attachment/*" in str(statement["Resource"]):
+                # What a route leads to is asked for besides its table, which is the one that has the tags.
+                assert str(statement["Resource"]).count(":ec2:") == 1
+                continue
             if changing and "Principal" not in statement:
                 writes += 1
                 condition = statement["Condition"]["StringEquals"]
