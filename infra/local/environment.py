@@ -219,17 +219,15 @@ class Environment:
         self.cloud.start_timers()
 
     def _start_proxy(self, parts: contextlib.ExitStack, logs: Path, site: Site) -> None:
-        function = self.client("lambda").get_function_configuration(
-            FunctionName=self.deployment.govcloud["ProxyFunctionName"]
-        )
+        variables, role = self._server_as_deployed()
         proxy = Child(
             "proxy.server",
             ["--port", str(site.proxy_port)],
             {
                 "PATH": os.environ.get("PATH", os.defpath),
-                **function["Environment"]["Variables"],
+                **variables,
                 **self.cloud.environment(Side.GOVCLOUD),
-                "AWS_SESSION_TOKEN": session_token(function["Role"]),
+                "AWS_SESSION_TOKEN": session_token(role),
                 **site.function_environment,
                 # The container edge's, as its template has them. A stock client can show a key over HTTPS only, which
                 # this server does not speak: so it takes callers without one too.
@@ -251,6 +249,20 @@ class Environment:
                 raise NotReady(f"the proxy did not come up; it said:\n{last}")
             time.sleep(_POLL_SECONDS)
         self.proxy_url = url
+
+    def _server_as_deployed(self) -> tuple[dict[str, str], str]:
+        """Variables and role of the proxy's server: those of the container edge or, without one, of the function."""
+        if "EdgeDnsName" not in self.deployment.govcloud:
+            function = self.client("lambda").get_function_configuration(
+                FunctionName=self.deployment.govcloud["ProxyFunctionName"]
+            )
+            return dict(function["Environment"]["Variables"]), str(function["Role"])
+        task = self.client("ecs").describe_task_definition(
+            taskDefinition=f"twinspan-{self.link_id}-edge"
+        )["taskDefinition"]
+        (container,) = task["containerDefinitions"]
+        variables = {item["name"]: item["value"] for item in container["environment"]}
+        return variables, str(task["taskRoleArn"])
 
     # -- use --------------------------------------------------------------------------------------
 

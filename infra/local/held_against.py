@@ -1,8 +1,8 @@
 """The recorded calls of an embedded cloud held against what was deployed there: roles, users and endpoint policies.
 
 The policies are read from the cloud's own IAM and its own VPC endpoints, so that what is judged is what the templates
-came to, with the identifiers of real resources in it. A call of a function passes its role and the policy of the VPC
-endpoint of that service; a call of a state machine or of EventBridge passes the role alone, for they stand in no VPC; a
+came to, with the identifiers of real resources in it. A call of a function, or of the container edge, passes its role and
+the policy of the VPC endpoint of that service; a call of a state machine or of EventBridge passes the role alone, for they stand in no VPC; a
 call of the commercial user passes the user's policies and that side's endpoint.
 
 Not guaranteed: resource policies and the key policies of KMS are not asked.
@@ -130,13 +130,23 @@ class Deployed:
                     found[target["RoleArn"]] = "rules"
         return found
 
+    @cached_property
+    def containers(self) -> Mapping[str, str]:
+        """The family of a task definition by the ARN of its task's role."""
+        ecs = self._cloud.client("ecs")
+        found = {}
+        for arn in ecs.list_task_definitions(status="ACTIVE")["taskDefinitionArns"]:
+            task = ecs.describe_task_definition(taskDefinition=arn)["taskDefinition"]
+            found[str(task["taskRoleArn"])] = str(task["family"])
+        return found
+
     @property
     def principals(self) -> Mapping[str, str]:
-        """All whose calls can be recorded, by ARN: functions, state machines, rules, and the commercial user."""
+        """All whose calls can be recorded, by ARN: functions, containers, state machines, rules, the commercial user."""
         users = {
             arn: arn.rpartition("/")[2] for arn in self.permissions if ":user/twinspan-" in arn
         }
-        return {**self.functions, **self.outside, **users}
+        return {**self.functions, **self.containers, **self.outside, **users}
 
     @cached_property
     def _described(self) -> Mapping[Side, list[dict[str, Any]]]:
