@@ -17,8 +17,11 @@ _HEAD = """# Roles
 
 Made from the templates by `python -m infra.permissions_page`, rendered with every option on and the default names. Every
 function and state machine has a role of its own. What Lambda needs of any function in a VPC (network interfaces, its
-log group, X-Ray) and what Step Functions needs to deliver logs is left out. Each role is held against the calls that
-were recorded while the scenarios ran: it suffices for them, and permits nothing that was never called.
+log group, X-Ray) and what Step Functions needs to deliver logs is left out. Each of those, the container's and the
+commercial user's are held against the calls that were recorded while the scenarios ran: they suffice for them, and permit
+nothing that was never called. The other roles are those that AWS's services and the routers act in, whose calls cannot be
+recorded here: `tests/infrastructure/test_templates_service_roles.py` has the reason of each of their actions, and of the
+policies of AWS's own that three of them hold besides.
 """
 _OF_EVERY_FUNCTION = frozenset(
     {
@@ -43,7 +46,9 @@ def _sides() -> Iterator[str]:
         yield f"## {'GovCloud' if side == 'govcloud' else 'Commercial'}\n"
         yield "| who | may | on | if |\n|---|---|---|---|"
         for name, statements in _principals(resources):
-            rows = [row for row in map(_row, statements) if row is not None]
+            tells_all = not _is_told_of_together(resources[name])
+            found = (_row(statement, tells_all) for statement in statements)
+            rows = [row for row in found if row is not None]
             for number, row in enumerate(rows):
                 yield f"| {f'`{name}`' if number == 0 else ''} | {row} |"
         yield ""
@@ -57,10 +62,18 @@ def _principals(
             yield item.logical_id, of_role(resources, item.logical_id).statements
 
 
-def _row(statement: Statement) -> str | None:
-    actions = sorted(a for a in statement.actions if not a.startswith(("logs:", "xray:")))
-    if set(actions) <= _OF_EVERY_FUNCTION:
-        return None
+def _is_told_of_together(item: Rendered) -> bool:
+    """Whether it is a function's or a state machine's role, which all have the same rights to log and trace."""
+    trusted = str(item.properties.get("AssumeRolePolicyDocument", ""))
+    return "lambda.amazonaws.com" in trusted or "states.amazonaws.com" in trusted
+
+
+def _row(statement: Statement, tells_all: bool) -> str | None:
+    actions = sorted(statement.actions)
+    if not tells_all:
+        actions = [a for a in actions if not a.startswith(("logs:", "xray:"))]
+        if set(actions) <= _OF_EVERY_FUNCTION:
+            return None
     conditions = [
         f"`{key}` {operator} {', '.join(f'`{value}`' for value in values)}"
         for operator, keys in statement.conditions.items()
