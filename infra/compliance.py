@@ -106,7 +106,7 @@ CONTROLS = (
         "tagged tables alone; the commercial principal may call Bedrock and repair those tables",
         (
             Means("AWS::IAM::ManagedPolicy", lambda p: "twinspan:managed" in str(p)),
-            Means("AWS::IAM::User", lambda p: "twinspan:managed" in str(p)),
+            Means("AWS::IAM::User", lambda p: "OnlyThroughTheEndpoint" in str(p)),
         ),
         (
             f"{_NETWORK}::test_only_three_roles_change_routes",

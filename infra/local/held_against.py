@@ -107,6 +107,8 @@ class Deployed:
                     iam.get_user_policy(**name, PolicyName=policy)["PolicyDocument"]
                     for policy in iam.list_user_policies(**name)["PolicyNames"]
                 ]
+                for attached in iam.list_attached_user_policies(**name)["AttachedPolicies"]:
+                    documents.append(_managed(iam, attached["PolicyArn"]))
                 found[user["Arn"]] = of_documents(documents)
         return found
 

@@ -1,7 +1,8 @@
-"""Names that fit: AWS refuses a longer one in the middle of a deployment, after much was made."""
+"""Names and policies that fit: AWS refuses a longer one in the middle of a deployment, after much was made."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -74,3 +75,34 @@ def test_every_part_takes_the_same_link_ids() -> None:
         for path in files(side)
     }
     assert len(patterns) == 1
+
+
+# Characters without white space, by IAM's quotas: of what stands in a user or a role together, and of a policy by itself.
+IN_A_USER, IN_A_ROLE, BY_ITSELF, ATTACHED = 2048, 10240, 6144, 10
+# A link that names its models one by one, as its operators are told to.
+MODELS = ",".join(
+    f"arn:aws:bedrock:us-east-1:222222222222:inference-profile/us.anthropic.claude-sonnet-4-{n:08}-v1:0"
+    for n in range(10)
+)
+
+
+@pytest.mark.parametrize("side", REGION)
+def test_every_policy_fits_what_holds_it(side: str) -> None:
+    """With ten models named, too: the narrower a link's permissions, the longer they are."""
+    parameters = {**EVERYTHING[side], "LinkId": longest(side)}
+    if side == "commercial":
+        parameters["BedrockModelArns"] = MODELS
+    limits = {"AWS::IAM::User": IN_A_USER, "AWS::IAM::Role": IN_A_ROLE}
+
+    def size(document: Mapping[str, Any]) -> int:
+        return len(re.sub(r"\s", "", json.dumps(document)))
+
+    for name, item in render(side, parameters).items():
+        if item.type_name in limits:
+            inline = sum(size(p["PolicyDocument"]) for p in item.properties.get("Policies", []))
+            assert inline <= limits[item.type_name], (name, inline)
+            assert len(item.properties.get("ManagedPolicyArns", [])) <= ATTACHED, name
+        if item.type_name == "AWS::IAM::ManagedPolicy":
+            assert size(item.properties["PolicyDocument"]) <= BY_ITSELF, name
+        if item.type_name == "AWS::Events::Rule":
+            assert len(json.dumps(item.properties.get("EventPattern", {}))) <= 2048, name

@@ -15,6 +15,7 @@ from cfnlint.schema import PROVIDER_SCHEMA_MANAGER
 
 from infra.deploy import TEMPLATES, Deployment
 from infra.local.cloudformation import RESOURCE_TYPES
+from infra.local.cloudformation.intrinsics import references
 from infra.local.event_patterns import matches
 from infra.local.server import EmbeddedCloud
 from infra.stacks import MAXIMUM_BODY_BYTES
@@ -255,6 +256,28 @@ def test_functions_reach_only_what_they_call() -> None:
     for rule in group["SecurityGroupEgress"]:
         assert (rule["IpProtocol"], rule["FromPort"], rule["ToPort"]) == ("tcp", 443, 443)
         assert rule.get("CidrIp") != INTERNET
+
+
+def test_endpoints_are_reached_by_functions_and_three_by_clients_too() -> None:
+    """AWS's services are for the functions' group alone; the API, the workflow and STS for whoever is in the VPC."""
+    groups = of_type("govcloud", "AWS::EC2::SecurityGroup")
+    (rule,) = groups["EndpointSecurityGroup"]["SecurityGroupIngress"]
+    assert rule["SourceSecurityGroupId"] == {"Ref": "FunctionSecurityGroup"}
+    assert (rule["IpProtocol"], rule["FromPort"], rule["ToPort"]) == ("tcp", 443, 443)
+    endpoints = of_type("govcloud", "AWS::EC2::VPCEndpoint")
+    open_to_clients = {
+        name
+        for name, endpoint in endpoints.items()
+        if {"Ref": "ClientSecurityGroupId"} in endpoint.get("SecurityGroupIds", [])
+    }
+    assert open_to_clients == {"ExecuteApiEndpoint", "StatesEndpoint", "StsEndpoint"}
+
+
+def test_the_stage_waits_for_the_role_that_writes_its_log() -> None:
+    """API Gateway refuses a stage with an access log in an account that has no role for it."""
+    (stage,) = of_type("govcloud", "AWS::ApiGateway::Stage").values()
+    assert "AccessLogSetting" in stage
+    assert "ApiAccount" in references(stage)
 
 
 def test_each_function_has_a_role_of_its_own() -> None:

@@ -284,8 +284,9 @@ def _role(aws: Surroundings, existing: Existing, _: Properties) -> Mapping[str, 
 
 def _user(aws: Surroundings, existing: Existing, _: Properties) -> Mapping[str, Any]:
     name = {"UserName": existing.physical_id}
-    aws.call("iam", "get_user", **name)
+    attached = aws.call("iam", "list_attached_user_policies", **name)["AttachedPolicies"]
     return {
+        "ManagedPolicyArns": [policy["PolicyArn"] for policy in attached],
         "Policies": [
             {
                 "PolicyName": policy,
@@ -294,7 +295,7 @@ def _user(aws: Surroundings, existing: Existing, _: Properties) -> Mapping[str, 
                 ],
             }
             for policy in aws.call("iam", "list_user_policies", **name)["PolicyNames"]
-        ]
+        ],
     }
 
 
