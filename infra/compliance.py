@@ -114,19 +114,24 @@ CONTROLS = (
             f"{_PROMISES}::test_only_tagged_route_tables_of_the_link_can_be_changed",
             f"{_PERMISSIONS}::test_everything_that_is_called_is_permitted",
             f"{_PERMISSIONS}::test_everything_that_is_permitted_is_called",
+            "workflows/test_edge_permissions.py::test_the_containers_role_is_what_its_server_calls",
+            "infrastructure/test_templates_service_roles.py::test_a_services_role_holds_what_it_is_for",
         ),
     ),
     Control(
         "AU-2",
         "Event logging",
-        "API calls, connections, API requests, inference calls, tunnels, functions and workflow runs are recorded",
+        "API calls, connections, API requests, inference calls, tunnels, routers, functions and workflow runs are recorded",
         (
             Means("AWS::CloudTrail::Trail"),
             Means("AWS::EC2::FlowLog"),
             Means("AWS::Logs::LogGroup"),
             Means("AWS::DynamoDB::Table", lambda p: "TimeToLiveSpecification" in p),
         ),
-        ("infrastructure/test_compliance.py::test_everything_that_happens_is_recorded",),
+        (
+            "infrastructure/test_compliance.py::test_everything_that_happens_is_recorded",
+            "infrastructure/test_router_boot.py::test_the_agent_ships_what_is_written_to_where_the_role_may",
+        ),
     ),
     Control(
         "AU-6",
@@ -190,6 +195,7 @@ CONTROLS = (
             f"{_NETWORK}::test_nothing_but_https_is_delivered",
             f"{_PROMISES}::test_govcloud_has_no_internet_gateway",
             f"{_PROMISES}::test_functions_reach_only_what_they_call",
+            f"{_PROMISES}::test_endpoints_are_reached_by_functions_and_three_by_clients_too",
         ),
     ),
     Control(
