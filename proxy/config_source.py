@@ -227,7 +227,12 @@ class ConfigSource:
         self.current = config
         logger.info(
             "routing config adopted",
-            extra={"generation": config.generation, "active_path": config.active_path},
+            extra={
+                "generation": config.generation,
+                "active_path": config.active_path,
+                # The run that published it: by this name its steps, its journal and its traces are found.
+                "execution": config.published_by,
+            },
         )
         for listener in self._listeners:
             listener(old, config)

@@ -51,6 +51,11 @@ class Start(Document):
     event: dict[str, Any]
     approved_decision: dict[str, Any] | None = None
 
+    def log_fields(self) -> dict[str, Any]:
+        """Which event this execution is about, by EventBridge's own id; an intent by its kind."""
+        named = {"event_id": "id", "event_source": "source", "intent": "intent"}
+        return {name: self.event[key] for name, key in named.items() if key in self.event}
+
 
 class Rejected(Start):
     """A start that could not be used."""
@@ -65,6 +70,10 @@ class Acquired(Document):
     reason: str
     unfinished: bool = False
     run: Run | None = None
+
+    def log_fields(self) -> dict[str, Any]:
+        """Whether it acts on the event, and why not."""
+        return {"acts": self.acts} | ({"reason": self.reason} if self.reason else {})
 
 
 class Held(Document):
@@ -92,6 +101,10 @@ class Decided(Observed):
     decision: dict[str, Any]
     action: Literal["act", "approve", "none"]
 
+    def log_fields(self) -> dict[str, Any]:
+        """What was decided, by kind and path."""
+        return {"decision": self.decision["kind"], "path": self.decision["path"]}
+
     def the_decision(self) -> Decision:
         """The decision as the domain knows it."""
         return Decision.from_dict(self.decision)
@@ -111,6 +124,11 @@ class Planned(Decided):
     verified: bool = False
     rolled_back: bool = False
     error: Caught | None = None
+
+    def log_fields(self) -> dict[str, Any]:
+        """The decision, and the generation once it is published."""
+        published = self.published_generation
+        return super().log_fields() | ({"generation": published} if published else {})
 
     def the_plan(self) -> Plan:
         """The plan as the domain knows it."""

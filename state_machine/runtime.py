@@ -1,7 +1,8 @@
 """What all step handlers share: parse, compose, log with the execution's name, serialise.
 
 `Control` is made once per execution environment. Logs carry the link, the execution and the state's
-function, and never the document that travels.
+function, and never the document that travels. From the event to the proxy one name leads through all of them: the first
+step's line ties the event's id to the execution, and the proxy names the execution whose config it adopts.
 """
 
 from __future__ import annotations
@@ -62,6 +63,12 @@ def measure(run: Run, stage: str, milliseconds: float) -> None:
     metrics.flush_metrics()
 
 
+def told_of(document: BaseModel) -> dict[str, Any]:
+    """What a contract's model wants said of itself in the log: identities and verdicts, never content."""
+    fields: Callable[[], dict[str, Any]] = getattr(document, "log_fields", dict)
+    return fields()
+
+
 def step(model: type[Model]) -> Callable[[Callable[[Control, Model], BaseModel]], Handler]:
     """Make a Lambda handler of a function from one contract model to another."""
 
@@ -71,7 +78,11 @@ def step(model: type[Model]) -> Callable[[Callable[[Control, Model], BaseModel]]
             log = logger()
             run = getattr(document, "run", None)
             execution = run.execution if run else getattr(document, "execution", None)
-            log.append_keys(execution=execution, request_id=context.aws_request_id)
+            log.append_keys(
+                link_id=run.link_id if run else control().settings.link_id,
+                execution=execution,
+                request_id=context.aws_request_id,
+            )
             stage = function.__module__.rpartition(".")[2]
             began = time.monotonic()
             try:
@@ -87,7 +98,7 @@ def step(model: type[Model]) -> Callable[[Callable[[Control, Model], BaseModel]]
             finally:
                 if run is not None:
                     measure(run, stage, (time.monotonic() - began) * 1000)
-            log.info("step done", extra={"step": stage})
+            log.info("step done", extra={"step": stage, **told_of(document), **told_of(answer)})
             return answer.model_dump(mode="json")
 
         handler.__doc__ = function.__doc__
