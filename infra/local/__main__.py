@@ -155,7 +155,7 @@ def _up(options: argparse.Namespace) -> int:
                 request["target"], FaultKind(request["fault"])
             ),
             "slow": lambda request: environment.faults.slow(request["target"], request["ms"]),
-            "heal": lambda request: environment.faults.heal(request["target"]),
+            "heal": lambda request: environment.heal(request["target"]),
             "down": lambda request: ending.set(),
         }
     )

@@ -37,8 +37,10 @@ from infra.local.bedrock_signature import Callers
 from infra.local.call_record import session_token
 from infra.local.clock import CloudClock
 from infra.local.dataplane import DataPath
+from infra.local.ec2_facts_vpn import TunnelStatus
 from infra.local.errors import EmbeddedCloudError
 from infra.local.faults import Faults
+from infra.local.relay import RelayMode
 from infra.local.server import EmbeddedCloud
 from infra.local.sides import COMMERCIAL, Side
 from infra.local.site import Loopback, Site
@@ -48,6 +50,7 @@ from infra.local.tether import Child
 SECONDS_PER_MINUTE = 3.0
 _READY_SECONDS = 30.0
 _POLL_SECONDS = 0.05
+_HEALED_SECONDS = 15.0
 _LAST_LINES = 20
 _KEY_SECONDS = "60"
 _LISTENING = re.compile(r"^proxy listening on (http://\S+)$", re.MULTILINE)
@@ -310,6 +313,24 @@ class Environment:
             for page in pages.paginate(stateMachineArn=self.state_machine_arn)
             for execution in page["executions"]
         ]
+
+    def heal(self, target: str) -> None:
+        """Take a fault away, and wait until the network says so: tunnels need their time to come up again.
+
+        What is broken otherwise stays broken, and is waited for no longer than that takes.
+        """
+        self.faults.heal(target)
+        self.plane.wait_until(lambda plane: self._is_as_faults_say(plane), _HEALED_SECONDS)
+
+    def _is_as_faults_say(self, plane: Any) -> bool:
+        """Whether every path that nothing is wrong with carries, by tunnels that are all UP."""
+        broken = {target.partition(":")[0] for target in self.faults.in_force()}
+        return all(
+            report.mode == RelayMode.OPEN
+            and all(tunnel.status == TunnelStatus.UP for tunnel in report.tunnels)
+            for report in plane.reports()
+            if report.name not in broken and report.name.replace("tunnel", "endpoint") not in broken
+        )
 
     def status(self) -> dict[str, Any]:
         """Config, paths with their tunnels and traffic, and faults in force; JSON-shaped."""

@@ -106,6 +106,24 @@ def test_call_survives_a_cut_path(up: subprocess.Popen[bytes]) -> None:
     assert control.send("status")["faults"] == {}
 
 
+def test_heal_answers_when_the_path_carries_again(up: subprocess.Popen[bytes]) -> None:
+    """What `heal` prints is how things are after it, not the outage that it ended."""
+    assert_runs(up)
+    control.send("cut", target="tunnel-2")
+    eventually_down = time.monotonic() + 30
+    while states("tunnel-2") != ("silent", {"DOWN"}):
+        assert time.monotonic() < eventually_down
+        time.sleep(0.1)
+    control.send("heal", target="tunnel-2")
+    assert states("tunnel-2") == ("open", {"UP"})
+
+
+def states(name: str) -> tuple[str, set[str]]:
+    """A path's mode, and what is said of its tunnels."""
+    [path] = [one for one in control.send("status")["paths"] if one["name"] == name]
+    return path["mode"], {tunnel["status"] for tunnel in path["tunnels"]}
+
+
 def test_aws_tools_see_the_deployed_link(up: subprocess.Popen[bytes]) -> None:
     """The AWS CLI, given nothing but the printed variables, reads the published routing config."""
     assert_runs(up)
