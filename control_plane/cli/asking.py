@@ -40,3 +40,11 @@ def duration(text: str) -> timedelta:
     if not timedelta() < lasting <= _LONGEST:
         raise typer.BadParameter(f"{text!r} is not between 1s and {_LONGEST.days}d")
     return lasting
+
+
+def drill_time(text: str) -> timedelta:
+    """As `duration`, at most a day; a bare number is seconds, as it was before times had units here."""
+    lasting = duration(f"{text}s" if text.isdigit() else text)
+    if lasting > timedelta(days=1):
+        raise typer.BadParameter(f"{text!r} is longer than 1d")
+    return lasting

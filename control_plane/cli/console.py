@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
 
-from control_plane.cli.context import LinkOption, control, failing_in_words, out
+from control_plane.cli.context import (
+    JsonOption,
+    LinkOption,
+    control,
+    failing_in_words,
+    out,
+    print_json,
+)
 
 
 def console(
@@ -24,6 +32,7 @@ def console(
     chart_period_seconds: Annotated[
         int, typer.Option(min=1, max=3600, help="Length of a period in the charts.")
     ] = 60,
+    as_json: JsonOption = False,
 ) -> None:
     """Show the link live in a browser: paths, evidence, plans, and what can be done.
 
@@ -37,7 +46,12 @@ def console(
 
     options = Options(link, allow_actions, refresh_seconds, chart_period_seconds)
     with failing_in_words():
-        serve(control(link), options, port, _say)
+        serve(control(link), options, port, _say_as_json if as_json else _say)
+
+
+def _say_as_json(address: str) -> None:
+    print_json({"url": address})
+    sys.stdout.flush()
 
 
 def _say(address: str) -> None:

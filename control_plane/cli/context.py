@@ -7,22 +7,32 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from botocore.exceptions import BotoCoreError
 from rich.console import Console
 
 from control_plane.adapters.aws import AwsSession, calling
-from control_plane.errors import TransientError, TwinspanError
+from control_plane.cli.completion import complete_links
+from control_plane.errors import AwsRefused, TransientError, TwinspanError
 from control_plane.settings import Settings
 from control_plane.wiring import Control
 
 EXIT_NOT_DONE = 1
 EXIT_BAD_INPUT = 2
 EXIT_TRY_AGAIN = 3
+EXIT_INTERRUPTED = 130  # as shells have it: 128 and the signal's number
 
 LinkOption = Annotated[
-    str, typer.Option("--link", envvar="TWINSPAN_LINK", help="The link to act on.")
+    str,
+    typer.Option(
+        "--link",
+        envvar="TWINSPAN_LINK",
+        help="The link to act on.",
+        autocompletion=complete_links,
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
@@ -58,16 +68,65 @@ def state_machine_arn(session: AwsSession, link_id: str) -> str:
     raise typer.Exit(EXIT_BAD_INPUT)
 
 
+_ADVICE = {
+    "ExpiredToken": "the credentials have expired: sign in anew",
+    "ExpiredTokenException": "the credentials have expired: sign in anew",
+    "RequestExpired": "the credentials have expired, or this machine's clock is wrong",
+    "InvalidClientTokenId": "AWS does not know these credentials: is it the right partition and profile?",
+    "UnrecognizedClientException": "AWS does not know these credentials: is it the right partition and profile?",
+    "AuthFailure": "AWS does not know these credentials: is it the right partition and profile?",
+    "AccessDenied": "these credentials lack the right that is named: docs/reference/iam.md",
+    "AccessDeniedException": "these credentials lack the right that is named: docs/reference/iam.md",
+    "UnauthorizedOperation": "these credentials lack the right that is named: docs/reference/iam.md",
+}
+
+
 @contextmanager
-def failing_in_words() -> Iterator[None]:
-    """Turn our own errors into one line and an exit code: 2 for bad input, 3 for "try again"."""
+def failing_in_words(doing: str = "") -> Iterator[None]:
+    """Turn our own errors, and a missing configuration of AWS, into a line or two and an exit code.
+
+    2 where the input, the credentials or the rights are to be mended first, 3 for "try again". `doing` is shown on a
+    terminal meanwhile.
+    """
     try:
-        yield
+        with working(doing):
+            yield
     except TransientError as error:
         err.print(f"{type(error).__name__}: {error}", markup=False)
+        if isinstance(error.__cause__, BotoCoreError):
+            err.print(f"  {error.__cause__}", markup=False)
         raise typer.Exit(EXIT_TRY_AGAIN) from None
     except TwinspanError as error:
         err.print(f"{type(error).__name__}: {error}", markup=False)
+        if isinstance(error, AwsRefused) and error.code in _ADVICE:
+            err.print(f"  {_ADVICE[error.code]}", markup=False)
+        raise typer.Exit(EXIT_BAD_INPUT) from None
+    except BotoCoreError as error:
+        # No credentials, no region, no such profile, a sign-in that has run out: the SDK's own words name which.
+        err.print(f"AWS: {error}", markup=False)
+        err.print(
+            "  account and region come from the usual AWS variables and profiles", markup=False
+        )
+        raise typer.Exit(EXIT_BAD_INPUT) from None
+
+
+@contextmanager
+def working(doing: str) -> Iterator[None]:
+    """Say on a terminal, aside, what takes its time; it is gone when it is done, and pipes never see it."""
+    if not doing or not err.is_terminal:
+        yield
+        return
+    with err.status(doing):
+        yield
+
+
+def text_of(file: Path) -> str:
+    """A file's text; one that is none ends the command, by its name."""
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "is not text in UTF-8"
+        err.print(f"{file}: {reason}", markup=False)
         raise typer.Exit(EXIT_BAD_INPUT) from None
 
 

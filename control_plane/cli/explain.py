@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from control_plane.cli.completion import complete_executions
 from control_plane.cli.context import (
     EXIT_NOT_DONE,
     JsonOption,
@@ -24,7 +25,10 @@ from control_plane.overview.telling import tell, timings
 
 
 def explain(
-    execution: Annotated[str, typer.Argument(help="An execution's name, or `last`.")] = "last",
+    execution: Annotated[
+        str,
+        typer.Argument(help="An execution's name, or `last`.", autocompletion=complete_executions),
+    ] = "last",
     link: LinkOption = "bedrock",
     as_json: JsonOption = False,
 ) -> None:
@@ -36,7 +40,7 @@ def explain(
 
         twinspan explain failover-20260301T120000000000
     """
-    with failing_in_words():
+    with failing_in_words("reading the journal …"):
         newest_first = [
             entry for entry, _ in control(link).journal.entries(link, newest_first=True)
         ]

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from control_plane.cli.asking import DryRunOption, YesOption, ask, duration
+from control_plane.cli.completion import complete_paths
 from control_plane.cli.context import (
     EXIT_BAD_INPUT,
     EXIT_NOT_DONE,
@@ -20,6 +21,7 @@ from control_plane.cli.context import (
     failing_in_words,
     out,
     print_json,
+    working,
 )
 from control_plane.domain.policy import Policy
 from control_plane.domain.policy_change import paused, quarantined, resumed, unquarantined
@@ -66,7 +68,7 @@ def resume(
 
 
 def quarantine(
-    path: Annotated[str, typer.Argument(help="The path.")],
+    path: Annotated[str, typer.Argument(help="The path.", autocompletion=complete_paths)],
     lasting: Annotated[
         timedelta | None, typer.Option("--for", parser=duration, help="90s, 30m, 2h, 1d.")
     ] = None,
@@ -107,8 +109,9 @@ def change(
 ) -> None:
     """Show what a change of the policy changes, ask, and put it in force."""
     with failing_in_words():
-        here = control(link)
-        proposal = propose(here, link, to)
+        with working(f"reading {link} …"):
+            here = control(link)
+            proposal = propose(here, link, to)
         lines = [difference.describe() for difference in proposal.differences]
         answer: dict[str, Any] = {"link": link, "version": proposal.after.version, "changes": lines}
         if not lines:

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from control_plane.cli.context import (
+    EXIT_BAD_INPUT,
     EXIT_NOT_DONE,
     JsonOption,
     LinkOption,
@@ -21,26 +22,16 @@ from control_plane.cli.context import (
     out,
     print_json,
 )
-from control_plane.domain.journal import Entry, verify
+from control_plane.cli.exits import exits
+from control_plane.domain.journal import Break, Entry, verify
+from control_plane.overview.telling import in_a_line
 
 journal_app = typer.Typer(
     help="The journal: every decision, with its evidence.", no_args_is_help=True
 )
 
 
-def _line(entry: Entry) -> str:
-    data = entry.data
-    for key in ("decision", "seen", "outcome", "reason", "about", "cause"):
-        if isinstance(data.get(key), str):
-            return str(data[key])
-    if entry.kind == "decided":
-        return f"{data['kind']} {data['path'] or ''}: {'; '.join(data['reasons'])}"
-    if "violations" in data:
-        return "; ".join(data["violations"])
-    return "; ".join(data.get("effects", ())) or ", ".join(f"{k}={v}" for k, v in data.items())
-
-
-@journal_app.command("show")
+@journal_app.command("show", epilog=exits())
 def journal_show(
     link: LinkOption = "bedrock",
     last: Annotated[int, typer.Option(help="How many of the newest entries.", min=1)] = 30,
@@ -52,17 +43,17 @@ def journal_show(
 
         twinspan journal show --last 100
     """
-    with failing_in_words():
+    with failing_in_words("reading the journal …"):
         entries = control(link).journal.entries(link, newest_first=True, limit=last)[::-1]
     if as_json:
         print_json([_as_json(entry, stored) for entry, stored in entries])
         return
     for entry, _ in entries:
         out.print(f"{entry.sequence:>5} {entry.at:%H:%M:%S} {entry.kind:<14} ", end="", style="dim")
-        out.print(_line(entry), markup=False)
+        out.print(in_a_line(entry), markup=False)
 
 
-@journal_app.command("verify")
+@journal_app.command("verify", epilog=exits("the chain is broken"))
 def journal_verify(link: LinkOption = "bedrock", as_json: JsonOption = False) -> None:
     """Check the chain of hashes; exit 1 where it does not hold.
 
@@ -70,15 +61,14 @@ def journal_verify(link: LinkOption = "bedrock", as_json: JsonOption = False) ->
 
         twinspan journal verify
     """
-    with failing_in_words():
+    with failing_in_words("reading the journal …"):
         journal = control(link).journal
         # The head first: what is written from here on makes the journal longer than it, and no shorter.
         head = journal.head(link)
         entries = [one for one in journal.entries(link) if one[0].sequence <= head[0]]
     found = verify(entries, head if head[0] else None)
     if as_json:
-        broken = {"entry": found.sequence, "reason": found.reason} if found else None
-        print_json({"entries": len(entries), "broken": broken})
+        print_json({"entries": len(entries), "broken": _broken(found)})
     elif found is None:
         out.print(f"{len(entries)} entries, unbroken")
     else:
@@ -87,7 +77,7 @@ def journal_verify(link: LinkOption = "bedrock", as_json: JsonOption = False) ->
         raise typer.Exit(EXIT_NOT_DONE)
 
 
-@journal_app.command("export")
+@journal_app.command("export", epilog=exits("the chain is broken"))
 def journal_export(
     output: Annotated[
         Path | None,
@@ -96,16 +86,17 @@ def journal_export(
         ),
     ] = None,
     link: LinkOption = "bedrock",
+    as_json: JsonOption = False,
 ) -> None:
     """Write the whole journal as JSON Lines, each entry with its hash; exit 1 where the chain is broken.
 
-    A broken journal is written all the same: it is evidence.
+    A broken journal is written all the same: it is evidence. With --output, --json tells of the file.
 
     Examples:
 
         twinspan journal export --output bedrock.jsonl
     """
-    with failing_in_words():
+    with failing_in_words("reading the journal …"):
         journal = control(link).journal
         head = journal.head(link)
         entries = [one for one in journal.entries(link) if one[0].sequence <= head[0]]
@@ -115,8 +106,11 @@ def journal_export(
             typer.echo(line)
     else:
         _write_whole(output, text)
-        err.print(f"{len(entries)} entries in {output.name}")
     found = verify(entries, head if head[0] else None)
+    if output is not None and as_json:
+        print_json({"file": str(output), "entries": len(entries), "broken": _broken(found)})
+    elif output is not None:
+        err.print(f"{len(entries)} entries in {output.name}", markup=False)
     if found is not None:
         err.print(f"[bold red]entry {found.sequence}[/] {found.reason}")
         raise typer.Exit(EXIT_NOT_DONE)
@@ -124,7 +118,11 @@ def journal_export(
 
 def _write_whole(path: Path, text: Iterable[str]) -> None:
     """Write the file wholly or not at all."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        err.print(f"--output: {path}: {error.strerror}", markup=False)
+        raise typer.Exit(EXIT_BAD_INPUT) from None
     try:
         with os.fdopen(handle, "w") as file:
             file.writelines(f"{line}\n" for line in text)
@@ -132,6 +130,10 @@ def _write_whole(path: Path, text: Iterable[str]) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def _broken(found: Break | None) -> dict[str, Any] | None:
+    return {"entry": found.sequence, "reason": found.reason} if found else None
 
 
 def _as_json(entry: Entry, stored_hash: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import typer
 
 from control_plane.adapters.aws import AwsSession
 from control_plane.adapters.caller_keys import CallerKeyTable
+from control_plane.cli.asking import DryRunOption, YesOption, ask
 from control_plane.cli.context import (
     EXIT_NOT_DONE,
     JsonOption,
@@ -18,6 +19,7 @@ from control_plane.cli.context import (
     out,
     print_json,
 )
+from control_plane.cli.exits import SAID_NO, exits
 from control_plane.domain.caller_keys import CallerKey
 
 key_app = typer.Typer(help="Bearer keys of the proxy's callers.", no_args_is_help=True)
@@ -27,7 +29,7 @@ TableOption = Annotated[
 DEFAULT_TABLE = "twinspan-caller-keys"
 
 
-@key_app.command("create")
+@key_app.command("create", epilog=exits(SAID_NO))
 def key_create(
     principal: Annotated[str, typer.Argument(help="Whom the key is for; named in the audit.")],
     days: Annotated[int, typer.Option("--days", min=1, max=3650, help="Valid for.")] = 90,
@@ -44,6 +46,8 @@ def key_create(
         ),
     ] = None,
     table: TableOption = DEFAULT_TABLE,
+    yes: YesOption = False,
+    dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Make a key and print it, this once: only its digest is stored.
@@ -51,6 +55,8 @@ def key_create(
     Examples:
 
         twinspan key create team-a --model "anthropic.*" --data-class default
+
+        export AWS_BEARER_TOKEN_BEDROCK="$(twinspan key create team-a --yes)"
     """
     now = datetime.now(UTC)
     with failing_in_words():
@@ -64,19 +70,22 @@ def key_create(
             allowed_models=tuple(model or ()),
             usage_plan=usage_plan,
         )
-        CallerKeyTable(AwsSession(), table).add(record)
+        err.print(f"a key for {_in_words(record)}", markup=False)
+        if not dry_run:
+            ask(yes, "Make it?")
+            CallerKeyTable(AwsSession(), table).add(record)
+    if dry_run:
+        if as_json:
+            print_json({"key": None, **_described(record, now), "key_id": None})
+        return
     if as_json:
         print_json({"key": key, **_described(record, now)})
         return
     out.print(key, markup=False)
-    err.print(
-        f"key {record.key_id} for {principal}, until {record.expires_at:%Y-%m-%d %H:%M} UTC;"
-        " it cannot be shown again",
-        markup=False,
-    )
+    err.print(f"key {record.key_id}; it cannot be shown again", markup=False)
 
 
-@key_app.command("list")
+@key_app.command("list", epilog=exits())
 def key_list(table: TableOption = DEFAULT_TABLE, as_json: JsonOption = False) -> None:
     """List the keys, never the secrets.
 
@@ -91,18 +100,19 @@ def key_list(table: TableOption = DEFAULT_TABLE, as_json: JsonOption = False) ->
         print_json([_described(key, now) for key in keys])
         return
     for key in keys:
-        models = ", ".join(key.allowed_models) or "all models"
-        out.print(
-            f"{key.key_id}  {key.state(now):8}  until {key.expires_at:%Y-%m-%d}  {key.principal}"
-            f"  {key.data_class or 'any data class'}  {models}",
-            markup=False,
-        )
+        out.print(f"{key.key_id}  {key.state(now):8}  {_in_words(key)}", markup=False)
+    if not keys:
+        err.print(f"no keys in {table}", markup=False)
 
 
-@key_app.command("revoke")
+@key_app.command(
+    "revoke", epilog=exits(f"{SAID_NO}, or there is no such key, or it was revoked before")
+)
 def key_revoke(
     key_id: Annotated[str, typer.Argument(help="As `twinspan key list` shows it.")],
     table: TableOption = DEFAULT_TABLE,
+    yes: YesOption = False,
+    dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Take a key back. Edges that remember it let go of it within their cache's time.
@@ -111,17 +121,34 @@ def key_revoke(
 
         twinspan key revoke 3f2a9c1d
     """
+    now = datetime.now(UTC)
     with failing_in_words():
         keys = CallerKeyTable(AwsSession(), table)
         found = next((key for key in keys.all() if key.key_id == key_id), None)
-        if found is None or not keys.revoke(found.key_digest, datetime.now(UTC)):
-            reason = "there is no such key" if found is None else "it was revoked before"
-            err.print(f"key {key_id}: {reason}", markup=False)
-            raise typer.Exit(EXIT_NOT_DONE)
+        if found is None or found.revoked_at is not None:
+            raise _not_there(key_id, found)
+        err.print(f"key {key_id} of {_in_words(found)}", markup=False)
+        if not dry_run:
+            ask(yes, "Take it back?")
+            if not keys.revoke(found.key_digest, datetime.now(UTC)):
+                raise _not_there(key_id, found)
     if as_json:
-        print_json({"key_id": key_id, "state": "revoked"})
-    else:
+        print_json({"key_id": key_id, "state": found.state(now) if dry_run else "revoked"})
+    elif not dry_run:
         out.print(f"key {key_id} revoked", markup=False)
+
+
+def _not_there(key_id: str, found: CallerKey | None) -> typer.Exit:
+    reason = "there is no such key" if found is None else "it was revoked before"
+    err.print(f"key {key_id}: {reason}", markup=False)
+    return typer.Exit(EXIT_NOT_DONE)
+
+
+def _in_words(key: CallerKey) -> str:
+    """Whose it is and what it opens."""
+    models = ", ".join(key.allowed_models) or "all models"
+    data_class = key.data_class or "any data class"
+    return f"{key.principal}, until {key.expires_at:%Y-%m-%d %H:%M} UTC, {data_class}, {models}"
 
 
 def _described(key: CallerKey, now: datetime) -> dict[str, Any]:

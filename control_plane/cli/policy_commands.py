@@ -19,7 +19,9 @@ from control_plane.cli.context import (
     failing_in_words,
     out,
     print_json,
+    text_of,
 )
+from control_plane.cli.exits import HELD, exits
 from control_plane.cli.hold_commands import ReasonOption, change
 from control_plane.domain.decide import Decision
 from control_plane.domain.policy import Policy
@@ -29,10 +31,12 @@ from control_plane.domain.topology import Topology
 from control_plane.operations.choose import foresee
 
 policy_app = typer.Typer(help="The policy: what Twinspan may do by itself.", no_args_is_help=True)
-FileArgument = Annotated[Path, typer.Argument(exists=True, dir_okay=False)]
+FileArgument = Annotated[
+    Path, typer.Argument(exists=True, dir_okay=False, help="The policy, as JSON.")
+]
 
 
-@policy_app.command("check")
+@policy_app.command("check", epilog=exits())
 def policy_check(
     file: FileArgument,
     topology: Annotated[
@@ -48,9 +52,9 @@ def policy_check(
         twinspan policy check policy.json --topology topology.json
     """
     with failing_in_words():
-        known = Topology.from_json(topology.read_text()) if topology else None
+        known = Topology.from_json(text_of(topology)) if topology else None
     if as_json:
-        policy, problems = check_policy(file.read_text(), known)
+        policy, problems = check_policy(text_of(file), known)
         told = advice(policy, known, datetime.now(UTC)) if policy else ()
         print_json(
             {
@@ -68,7 +72,7 @@ def policy_check(
         out.print(f"  advice: {line}", markup=False)
 
 
-@policy_app.command("show")
+@policy_app.command("show", epilog=exits())
 def policy_show(
     link: LinkOption = "bedrock",
     file: Annotated[
@@ -86,7 +90,7 @@ def policy_show(
         twinspan policy show --file policy.json
     """
     now = datetime.now(UTC)
-    with failing_in_words():
+    with failing_in_words(f"reading {link} …"):
         here = control(link)
         topology = here.documents.topology(link)
         policy = read_policy(file, topology) if file else here.documents.policy(link, topology)
@@ -98,7 +102,7 @@ def policy_show(
         out.print(line, markup=False)
 
 
-@policy_app.command("set")
+@policy_app.command("set", epilog=exits(HELD))
 def policy_set(
     file: FileArgument,
     link: LinkOption = "bedrock",
@@ -118,7 +122,7 @@ def policy_set(
     change(link, lambda _: policy, reason, yes, dry_run, as_json)
 
 
-@policy_app.command("diff")
+@policy_app.command("diff", epilog=exits("it differs"))
 def policy_diff(
     file: FileArgument, link: LinkOption = "bedrock", as_json: JsonOption = False
 ) -> None:
@@ -129,7 +133,7 @@ def policy_diff(
         twinspan policy diff policy.json
     """
     now = datetime.now(UTC)
-    with failing_in_words():
+    with failing_in_words(f"reading {link} …"):
         here = control(link)
         topology = here.documents.topology(link)
         policy, current = read_policy(file, topology), here.documents.policy(link, topology)
@@ -179,7 +183,7 @@ def describe_policy(
 
 def read_policy(file: Path, topology: Topology | None) -> Policy:
     """The policy in a file; one that is none is told of field by field, and ends the command."""
-    policy, found = check_policy(file.read_text(), topology)
+    policy, found = check_policy(text_of(file), topology)
     if policy is None:
         err.print(f"{file.name}: {len(found)} problem{'s' if len(found) > 1 else ''}")
         for problem in found:

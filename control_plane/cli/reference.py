@@ -28,6 +28,7 @@ def page(app: typer.Typer) -> str:
     ]  # fmt: skip
     for name, command in commands(root):
         lines += [f"## twinspan {' '.join(name)}", "", *_help(command), *_options(command)]
+        lines += [str(command.epilog), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 

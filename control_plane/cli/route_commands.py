@@ -14,6 +14,8 @@ from typing import Annotated, Any
 import typer
 
 from control_plane.adapters.snapshot_files import load_snapshot, save_side
+from control_plane.cli.completion import complete_links
+from control_plane.cli.context import JsonOption, failing_in_words, print_json
 from control_plane.domain.route_model import (
     Change,
     Flow,
@@ -136,7 +138,15 @@ def validate(
 
 def snapshot(
     out: Annotated[Path, typer.Option("--out", help="The folder to write: a subfolder per side.")],
-    link: Annotated[str, typer.Option(help="The link whose two sides are described.")] = "bedrock",
+    link: Annotated[
+        str,
+        typer.Option(
+            "--link",
+            envvar="TWINSPAN_LINK",
+            help="The link whose two sides are described.",
+            autocompletion=complete_links,
+        ),
+    ] = "bedrock",
     side: Annotated[
         list[str] | None,
         typer.Option(
@@ -151,6 +161,7 @@ def snapshot(
             help="Another endpoint for the commercial side.",
         ),
     ] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Describe both partitions as they are now. Reads only.
 
@@ -161,16 +172,23 @@ def snapshot(
     # boto3 is slow to import, and only this command calls AWS.
     from control_plane.adapters.snapshot import describe_side
 
+    sides_told: dict[str, dict[str, int]] = {}
     try:
-        for name, client in _clients(link, side or [], commercial_endpoint_url).items():
-            described = describe_side(client)
-            save_side(out / name, described)
-            count = sum(len(items) for items in described.values())
-            typer.echo(f"{name}: {count} resources of {len(described)} kinds in {out / name}")
-    except TwinspanError as error:
-        raise _refused(error) from None
+        with failing_in_words("describing both sides …"):
+            for name, client in _clients(link, side or [], commercial_endpoint_url).items():
+                described = describe_side(client)
+                save_side(out / name, described)
+                count = sum(len(items) for items in described.values())
+                sides_told[name] = {"resources": count, "kinds": len(described)}
     except OSError as error:
         raise _refused(InvalidSnapshot(str(out), f"cannot be written: {error.strerror}")) from None
+    if as_json:
+        print_json({"folder": str(out), "sides": sides_told})
+        return
+    for name, told in sides_told.items():
+        typer.echo(
+            f"{name}: {told['resources']} resources of {told['kinds']} kinds in {out / name}"
+        )
 
 
 def _refused(error: TwinspanError) -> typer.Exit:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from control_plane.cli.context import JsonOption, failing_in_words, out, print_json
+from control_plane.cli.context import JsonOption, failing_in_words, out, print_json, text_of
 from control_plane.cli.policy_commands import read_policy
 from control_plane.domain.policy import Policy
 from control_plane.domain.replay import Replayed, Trace, replay
@@ -36,7 +36,7 @@ def simulate(
         twinspan simulate --trace docs/traces/flapping-tunnel.json --policy mine.json --policy yours.json
     """
     with failing_in_words():
-        outage = Trace.from_json(trace.read_text())
+        outage = Trace.from_json(text_of(trace))
         policies = {str(file): read_policy(file, None) for file in policy or []}
     policies = policies or {"the defaults": Policy()}
     results = {name: replay(outage, one) for name, one in policies.items()}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 from control_plane.domain.decide import Decision, decide
 from control_plane.domain.plan import Plan, make_plan
@@ -37,6 +38,11 @@ class Preview:
         if not self.decision.acts:
             yield from (f"  needs         {change}" for change in self.decision.would_change)
 
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values: the decision, and the plan's effects in words."""
+        effects = list(self.plan.describe()) if self.plan is not None else []
+        return {"decision": self.decision.to_dict(), "effects": effects}
+
 
 def preview(
     reading: Reading,
@@ -49,13 +55,23 @@ def preview(
     """Foresee an intent. The keywords are `Situation`'s, where they cannot be had from the reading."""
     seen_as = situation(reading, judge(reading))
     s = replace(seen_as, intent=intent, rollback_path=rollback_path, alarms=alarms, intact=intact)
-    decision = decide(s)
+    return _with_plan(reading, decide(s), s.active_path)
+
+
+def _with_plan(reading: Reading, decision: Decision, active_path: str | None) -> Preview:
     target = next((path for path in reading.seen if path.name == decision.path), None)
     if not decision.acts or target is None:
         return Preview(decision, None)
     generation = reading.published.generation if reading.published else 0
-    plan = make_plan(reading.topology, reading.policy, decision, target, s.active_path, generation)
+    plan = make_plan(reading.topology, reading.policy, decision, target, active_path, generation)
     return Preview(decision, plan)
+
+
+def foresee_approved(control: Control, link_id: str, decision: Decision) -> Preview:
+    """Read the link, and foresee a decision that waits for an approval, as if it had one."""
+    reading = Reader(control, link_id).read()
+    active_path = reading.published.active_path if reading.published else None
+    return _with_plan(reading, replace(decision, needs_approval=False), active_path)
 
 
 def foresee_intent(control: Control, link_id: str, intent: Intent) -> Preview:

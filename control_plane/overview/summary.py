@@ -53,6 +53,13 @@ def summarise(reading: Reading, *, intact: bool) -> dict[str, Any]:
     }
 
 
+def in_essence(document: Mapping[str, Any]) -> dict[str, Any]:
+    """A summary without what changes by itself from look to look: two alike have nothing new to tell apart."""
+    aging = {"looked_at", "penalty"}
+    paths = [{k: v for k, v in path.items() if k not in aging} for path in document["paths"]]
+    return {**document, "read_at": None, "paths": paths}
+
+
 def _path(reading: Reading, s: Situation, verdict: PathHealth, name: str) -> dict[str, Any]:
     memory, damping = reading.history.path(name), reading.policy.flap_damping
     seen = next(path for path in reading.seen if path.name == name)

@@ -18,6 +18,24 @@ def tell(entries: Sequence[Entry]) -> list[str]:
     return lines
 
 
+def in_a_line(entry: Entry) -> str:
+    """One entry as one line, where its kind stands beside it: what came of it, and why."""
+    data = entry.data
+    if entry.kind is EntryKind.SIGNAL:
+        return str(data.get("about", "unknown"))
+    if entry.kind is EntryKind.DECIDED:
+        return f"to {_what(data)}: {'; '.join(data['reasons'])}"
+    if entry.kind is EntryKind.PLANNED:
+        return "; ".join(data.get("effects") or ["no changes"])
+    if entry.kind is EntryKind.REFUSED:
+        return "; ".join(data.get("violations") or ["no reason was given"])
+    if entry.kind is EntryKind.OUTCOME:
+        failed = f": {data['error']}" if "error" in data else ""
+        return f"{str(data.get('outcome')).replace('-', ' ')}{failed}"
+    first, *rest = _TELLERS.get(entry.kind, _plainly)(data)
+    return " ".join([first, "; ".join(line.strip() for line in rest)]).strip().removesuffix(".")
+
+
 def timings(entries: Sequence[Entry]) -> dict[str, float]:
     """Kind of entry → seconds from the first entry to the last of that kind, in the order they came."""
     latest = {str(entry.kind): (entry.at - entries[0].at).total_seconds() for entry in entries[1:]}
@@ -33,9 +51,7 @@ def _rejected(data: dict[str, Any]) -> list[str]:
 
 
 def _decided(data: dict[str, Any]) -> list[str]:
-    kind, path = data["kind"], data.get("path")
-    did = _WORDS.get(kind, str(kind)).format(path=path or "the active path")
-    lines = [f"Decided to {did}{_AS_DRILL.get(data.get('drill') or '', '')}."]
+    lines = [f"Decided to {_what(data)}."]
     lines += [f"Because {reason}." for reason in data["reasons"]]
     lines += [f"Not {name}: {why}." for name, why in data.get("passed_over", {}).items()]
     if data.get("overridden"):
@@ -54,6 +70,13 @@ def _decided(data: dict[str, Any]) -> list[str]:
         lines.append("It would have decided otherwise with:")
         lines += [f"  {change}" for change in data["would_change"]]
     return lines
+
+
+def _what(data: dict[str, Any]) -> str:
+    """A decision as a verb and what it is about."""
+    path = data.get("path") or "the active path"
+    did = _WORDS.get(data["kind"], str(data["kind"])).format(path=path)
+    return did + _AS_DRILL.get(data.get("drill") or "", "")
 
 
 def _planned(data: dict[str, Any]) -> list[str]:

@@ -1,7 +1,4 @@
-"""`twinspan deploy` and `twinspan destroy`: a link in both partitions, planned, made, taken down.
-
-Exit codes: 0 done; 1 it ran and a phase failed; 2 bad input.
-"""
+"""`twinspan deploy` and `twinspan destroy`: a link in both partitions, planned, made, taken down."""
 
 from __future__ import annotations
 
@@ -12,7 +9,16 @@ from typing import Annotated
 import typer
 from botocore.exceptions import BotoCoreError
 
-from control_plane.cli.context import EXIT_NOT_DONE, JsonOption, LinkOption, err, out, print_json
+from control_plane.cli.asking import DryRunOption, ask
+from control_plane.cli.context import (
+    EXIT_NOT_DONE,
+    JsonOption,
+    LinkOption,
+    err,
+    out,
+    print_json,
+    working,
+)
 from infra import deploy as deployment
 from infra.cli import options
 from infra.deploy import DeploymentError, DeploySettings, OnFailure, Progress
@@ -24,7 +30,7 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 def deploy(
     link: LinkOption = "bedrock",
     plan: Annotated[
-        bool, typer.Option("--plan", help="Show the change sets, and change no stack.")
+        bool, typer.Option("--plan", "--dry-run", help="Show the change sets, and change no stack.")
     ] = False,
     yes: Yes = False,
     govcloud_profile: options.GovCloudProfile = "govcloud",
@@ -107,39 +113,51 @@ def deploy(
 def destroy(
     link: LinkOption = "bedrock",
     delete_data: Annotated[
-        bool, typer.Option("--delete-data", help="State, journal, audit and evidence go too.")
+        bool,
+        typer.Option("--delete-data", help="State, journal, audit and evidence may go: they do."),
     ] = False,
     yes: Yes = False,
+    dry_run: DryRunOption = False,
     govcloud_profile: options.GovCloudProfile = "govcloud",
     commercial_profile: options.CommercialProfile = "commercial",
     govcloud_region: options.GovCloudRegion = "us-gov-west-1",
     commercial_region: options.CommercialRegion = "us-east-1",
     as_json: JsonOption = False,
 ) -> None:
-    """Take a link down on both sides. Goes on past what fails; repeating it goes on with that.
+    """Take a link down on both sides, with its data. Goes on past what fails; repeating it goes on with that.
 
     Examples:
 
-        twinspan destroy
+        twinspan destroy --dry-run
 
         twinspan destroy --delete-data --yes
     """
-    if not yes:
-        if not sys.stdin.isatty():
-            raise options.refused("nobody is here to be asked: --yes")
-        fate = "with all of its data" if delete_data else "and keep its data"
-        typer.confirm(f"Take down link {link} {fate}?", abort=True)
+    if not dry_run and not delete_data:
+        raise options.refused(
+            "--delete-data: is missing: state, journal, audit and evidence go with the link"
+        )
+    if not dry_run and not yes and not sys.stdin.isatty():
+        raise options.refused("nobody is here to be asked: --yes")
     clients = options.clients(
         govcloud_profile, commercial_profile, govcloud_region, commercial_region
     )
     settings = DeploySettings(link_id=link)
-    report = _show_aside if as_json else _show
     try:
-        failures = deployment.destroy(clients, settings, delete_data=delete_data, report=report)
+        with working("looking at what there is …"):
+            planned = deployment.would_destroy(clients, settings)
+        report = _show_aside if as_json or dry_run else _show
+        failures: list[str] = []
+        if not as_json:
+            for line in planned or ["nothing of it is there"]:
+                out.print(f"would go: {line}" if planned else line, markup=False)
+        if not dry_run:
+            ask(yes, f"Take down link {link} with all of its data?")
+            failures = deployment.destroy(clients, settings, delete_data=True, report=report)
     except (DeploymentError, BotoCoreError) as error:
         raise _failed(error) from None
     if as_json:
-        print_json({"link": link, "failures": list(map(str, failures))})
+        document = {"link": link, "planned": planned, "failures": list(map(str, failures))}
+        print_json({**document, "destroyed": not dry_run and not failures})
     for failure in failures:
         err.print(f"error: {failure}", markup=False)
     if failures:

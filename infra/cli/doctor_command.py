@@ -1,7 +1,4 @@
-"""`twinspan doctor`: what would stand in a deployment's way, found by reading and by dry runs only.
-
-Exit codes: 0 nothing stands in the way; 1 something does; 2 bad input.
-"""
+"""`twinspan doctor`: what would stand in a deployment's way, found by reading and by dry runs only."""
 
 from __future__ import annotations
 
@@ -9,7 +6,14 @@ from typing import Annotated
 
 import typer
 
-from control_plane.cli.context import EXIT_NOT_DONE, JsonOption, LinkOption, out, print_json
+from control_plane.cli.context import (
+    EXIT_NOT_DONE,
+    JsonOption,
+    LinkOption,
+    out,
+    print_json,
+    working,
+)
 from infra.cli import options
 from infra.deploy import DeploySettings
 from infra.doctor import Result, examine
@@ -56,7 +60,8 @@ def doctor(
     clients = options.clients(
         govcloud_profile, commercial_profile, govcloud_region, commercial_region
     )
-    findings = examine(clients, settings, with_drift=drift)
+    with working("looking at both sides …"):
+        findings = examine(clients, settings, with_drift=drift)
     failed = [finding for finding in findings if finding.result is Result.FAILED]
     if as_json:
         print_json({"ok": not failed, "findings": [finding.to_dict() for finding in findings]})

@@ -46,6 +46,7 @@ __all__ = [
     "deploy",
     "destroy",
     "plan",
+    "would_destroy",
 ]
 
 
@@ -86,6 +87,15 @@ def plan(clients: Clients, settings: DeploySettings, report: Report = silent) ->
     with tempfile.TemporaryDirectory(prefix="twinspan-") as directory:
         run = Run(clients=clients, settings=settings, report=report, directory=Path(directory))
         return runner.look_ahead(run)
+
+
+def would_destroy(clients: Clients, settings: DeploySettings) -> list[str]:
+    """What `destroy` would take down, a line each.
+
+    Raises:
+        DeploymentError: it could not be read.
+    """
+    return Destruction(clients, settings, silent).planned()
 
 
 def destroy(

@@ -21,6 +21,26 @@ class Destruction:
             COMMERCIAL: settings.commercial_stack,
         }
 
+    def planned(self) -> list[str]:
+        """What there is to take down, a line each; nothing is touched."""
+        with phase_failures("plan"):
+            outputs = self._outputs(GOVCLOUD)
+            lines = [
+                f"{side}: stack {name}"
+                for side, name in self._names.items()
+                if self._stacks(side).describe(name) is not None
+            ]
+            names = [parameter_name(self._settings.link_id, kind) for kind in KINDS]
+            found = self._clients.client("ssm", GOVCLOUD).get_parameters(Names=names)
+            lines += [f"{GOVCLOUD}: parameter {one['Name']}" for one in found["Parameters"]]
+            lines += [
+                f"{GOVCLOUD}: {what}, with what it holds" for what in protection.kept(outputs)
+            ]
+            user = self._outputs(COMMERCIAL).get("CrossPartitionUserName")
+            if user is not None:
+                lines.append(f"{COMMERCIAL}: access keys of {user}")
+        return lines
+
     def run(self) -> list[str]:
         """Returns what failed; run again, it goes on with that."""
         failures = []

@@ -32,6 +32,12 @@ def holds_data(clients: Clients, outputs: Mapping[str, str]) -> str | None:
     return None
 
 
+def kept(outputs: Mapping[str, str]) -> list[str]:
+    """The tables and the bucket of the GovCloud stack, in words."""
+    tables = [f"table {outputs[name]}" for name in TABLES if name in outputs]
+    return tables + ([f"bucket {outputs[BUCKET]}"] if BUCKET in outputs else [])
+
+
 def lift(clients: Clients, outputs: Mapping[str, str]) -> None:
     """Let tables be deleted, and empty the bucket, which otherwise could not be."""
     dynamodb = clients.client("dynamodb", GOVCLOUD)

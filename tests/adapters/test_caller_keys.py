@@ -46,7 +46,8 @@ def keys(monkeypatch: pytest.MonkeyPatch) -> Iterator[KeyTable]:
 
 
 def twinspan(*arguments: str, code: int = 0) -> str:
-    result = CliRunner().invoke(app, ["key", *arguments])
+    agreed = [] if arguments[0] == "list" else ["--yes"]
+    result = CliRunner().invoke(app, ["key", *arguments, *agreed])
     assert result.exit_code == code, result.output
     return result.stdout
 

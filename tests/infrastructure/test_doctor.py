@@ -141,7 +141,8 @@ def test_doctor_asks_for_the_services_that_the_templates_name() -> None:
         (["deploy", "--plan", "--policy", "/nowhere.json"], "--policy /nowhere.json: No such file"),
         (["deploy"], "nobody is here to look at the change sets"),
         (["destroy", "--delete-data"], "nobody is here to be asked"),
-        (["destroy"], "nobody is here to be asked"),
+        (["destroy"], "--delete-data: is missing"),
+        (["destroy", "--yes"], "--delete-data: is missing"),
         (["deploy", "--plan", "--govcloud-profile", "no-such-profile"], "no-such-profile"),
     ],
 )

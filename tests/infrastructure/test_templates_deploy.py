@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from control_plane.domain.topology import Topology
-from infra.deploy import DeploymentError, Progress, deploy, destroy, plan
+from infra.deploy import DeploymentError, Progress, deploy, destroy, plan, would_destroy
 from infra.local.server import EmbeddedCloud
 from infra.stacks import Stacks
 from proxy.routing_config import RoutingConfig
@@ -171,13 +171,19 @@ def test_a_link_comes_stays_and_goes(cloud: EmbeddedCloud) -> None:
     assert proxy["Environment"]["Variables"]["TWINSPAN_CONFIG_TTL_SECONDS"] == "7"
     assert inventory(cloud) == deployed
 
-    # Down: only with consent, and then wholly.
+    # Down: it says what would go, needs consent, and then goes wholly.
+    told = "\n".join(would_destroy(cloud, settings()))
+    for name in ("stack twinspan-bedrock-govcloud", "stack twinspan-bedrock-commercial"):
+        assert name in told
+    assert "table twinspan-state, with what it holds" in told
+    assert "parameter /twinspan/bedrock/topology" in told
     with pytest.raises(DeploymentError, match="delete_data"):
         destroy(cloud, settings(), delete_data=False)
     assert inventory(cloud) == deployed
     assert destroy(cloud, settings(), delete_data=True) == []
     assert inventory(cloud) == before
     assert destroy(cloud, settings(), delete_data=True) == []
+    assert would_destroy(cloud, settings()) == []
 
 
 def test_a_failing_stack_names_resource_and_reason(cloud: EmbeddedCloud) -> None:

@@ -17,7 +17,7 @@ from control_plane.domain.history import LinkHistory
 from control_plane.domain.journal import GENESIS, Entry, EntryKind
 from control_plane.domain.policy import LatencyLimits, Policy
 from control_plane.operations.published import routing_config
-from control_plane.overview.telling import tell, timings
+from control_plane.overview.telling import in_a_line, tell, timings
 from tests.builders import NOON, Link, dead, intent, later, seen, topology
 
 
@@ -79,6 +79,46 @@ class TestTelling:
         for kind in EntryKind:
             data = {"kind": "NoChange", "reasons": []} if kind is EntryKind.DECIDED else {}
             assert tell(entries((kind, data)))
+
+    @pytest.mark.parametrize(
+        ("kind", "data", "said"),
+        [
+            (EntryKind.SIGNAL, {"about": "an alarm"}, "an alarm"),
+            (
+                EntryKind.DECIDED,
+                {"kind": "NoChange", "path": None, "reasons": ["tunnel-1 is HEALTHY"]},
+                "to change nothing: tunnel-1 is HEALTHY",
+            ),
+            (
+                EntryKind.DECIDED,
+                {"kind": "Failover", "path": "tunnel-2", "reasons": ["a", "b"], "drill": "begin"},
+                "to move traffic to tunnel-2, as a drill: a; b",
+            ),
+            (EntryKind.PLANNED, {"effects": ["one", "two"]}, "one; two"),
+            (EntryKind.REFUSED, {"violations": ["a loop"]}, "a loop"),
+            (
+                EntryKind.PROBED,
+                {"path": "tunnel-2", "answered": 2, "attempts": 2, "required": 2, "failures": []},
+                "Probed tunnel-2: 2 of 2 calls answered, so it answers",
+            ),
+            (EntryKind.OUTCOME, {"outcome": "nothing-to-do"}, "nothing to do"),
+            (EntryKind.OUTCOME, {"outcome": "failed", "error": "LeaseLost"}, "failed: LeaseLost"),
+            (
+                EntryKind.POLICY,
+                {"version": 3, "by": "ann", "reason": "quiet", "changes": ["mode: a → b"]},
+                "Policy version 3 stored by ann: quiet. mode: a → b",
+            ),
+        ],
+    )
+    def test_an_entry_in_a_line_is_words(self, kind, data, said):
+        """`twinspan journal show`: no field names, no empty lists, no stray blanks."""
+        assert in_a_line(*entries((kind, data))) == said
+
+    def test_every_kind_of_entry_has_a_line(self):
+        """Whatever its data lacks."""
+        for kind in EntryKind:
+            data = {"kind": "NoChange", "reasons": []} if kind is EntryKind.DECIDED else {}
+            assert isinstance(in_a_line(*entries((kind, data))), str)
 
     def test_a_run_is_told_in_the_order_in_which_it_happened(self):
         """From the plan to the outcome."""

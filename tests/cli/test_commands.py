@@ -11,7 +11,6 @@ import typer
 from typer.testing import CliRunner, Result
 
 from control_plane.adapters.ssm import LinkDocuments
-from control_plane.cli import hold_commands, journal_commands, policy_commands, status
 from control_plane.cli.app import app
 from control_plane.cli.asking import duration
 from control_plane.domain.journal import EntryKind
@@ -24,14 +23,6 @@ from tests.builders import NOON
 from tests.events.reading import LINKS
 
 LINK = LINKS["bedrock"]
-
-
-@pytest.fixture
-def link(control: Control, monkeypatch: pytest.MonkeyPatch) -> Control:
-    """The link, reached by every command through the same adapters."""
-    for module in (hold_commands, journal_commands, policy_commands, status):
-        monkeypatch.setattr(module, "control", lambda _: control)
-    return control
 
 
 def run(*arguments: str, code: int = 0, answer: str | None = None) -> Result:
