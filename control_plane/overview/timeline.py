@@ -146,7 +146,9 @@ def _item(execution: str, entries: list[Entry]) -> Item:
     if decided:
         chief = next((e for e in reversed(decided) if e.data["kind"] != "NoChange"), decided[-1])
         result = f"{_told(chief).first} {'; '.join(chief.data['reasons'])}"
-    cause = str(signals[0].data.get("about", "")) if signals else told[0].first
+    # A look of the sweep is journaled only when it found something, so it has no entry of its signal.
+    abouts = [e.data.get("about") for e in signals] + [e.data.get("signal") for e in outcomes]
+    cause = str(next((about for about in abouts if about), told[0].first))
     return Item(execution, entries[-1].at, cause, word, tone, result, told)
 
 
