@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -197,9 +198,27 @@ def _print_how_to_use(environment: Any, console_url: str) -> None:
 
 
 def _env(options: argparse.Namespace) -> int:
-    for name, value in control.send("env", side=options.side).items():
+    exports = control.send("env", side=options.side)
+    for name, value in {**exports, "AWS_CONFIG_FILE": str(_profiles())}.items():
         print(f"export {name}={shlex.quote(value)}")
     return 0
+
+
+def _profiles() -> Path:
+    """An AWS configuration with a profile per side, as `twinspan deploy` and `doctor` want them; beside the socket."""
+    sections = []
+    for side in Side:
+        of_side = control.send("env", side=side.value)
+        sections.append(
+            f"[profile {side.value}]\n"
+            f"region = {of_side['AWS_REGION']}\n"
+            f"endpoint_url = {of_side['AWS_ENDPOINT_URL']}\n"
+            f"aws_access_key_id = {of_side['AWS_ACCESS_KEY_ID']}\n"
+            f"aws_secret_access_key = {of_side['AWS_SECRET_ACCESS_KEY']}\n"
+        )
+    path = control.socket_path().parent / "aws-config"
+    path.write_text("\n".join(sections))
+    return path
 
 
 def _fault(options: argparse.Namespace) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import os
 import signal
 import subprocess
@@ -39,7 +40,13 @@ def server() -> Iterator[ControlServer]:
     server = ControlServer(
         {
             "cut": cut,
-            "env": lambda request: {"AWS_REGION": "us-gov-west-1", "GREETING": "it's up"},
+            "env": lambda request: {
+                "AWS_REGION": "us-gov-west-1",
+                "AWS_ENDPOINT_URL": "http://127.0.0.1:1",
+                "AWS_ACCESS_KEY_ID": f"LOCAL{request['side']}",
+                "AWS_SECRET_ACCESS_KEY": "stand-in",
+                "GREETING": "it's up",
+            },
             "status": lambda request: {
                 "generation": 3,
                 "active_path": "tunnel-1",
@@ -70,6 +77,20 @@ def test_environment_is_printed_for_a_shell(
     script = capsys.readouterr().out + 'printf "%s" "$GREETING"'
     shell = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
     assert shell.stdout == "it's up"
+
+
+def test_both_sides_have_a_profile(
+    server: ControlServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`deploy` and `doctor` reach each side by its profile, as they would on AWS; the file is nobody else's."""
+    assert main(["env"]) == 0
+    [line] = [one for one in capsys.readouterr().out.splitlines() if "AWS_CONFIG_FILE" in one]
+    file = Path(line.partition("=")[2])
+    profiles = configparser.ConfigParser()
+    profiles.read_string(file.read_text())
+    assert profiles["profile govcloud"]["aws_access_key_id"] == "LOCALgovcloud"
+    assert profiles["profile commercial"]["aws_access_key_id"] == "LOCALcommercial"
+    assert file.parent == control.socket_path().parent
 
 
 def test_unknown_target_is_refused_with_the_known_ones(
