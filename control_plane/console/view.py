@@ -170,7 +170,8 @@ def _actions(reading: Reading, s: Situation) -> Iterator[ActionView]:
     if reading.lease.get("kept_because"):
         yield ActionView(
             "resolve", "resolve", "Resolve",
-            "Says that routes and routing config are right by hand. Twinspan acts on this link again.",
+            "Twinspan acts on this link again. Its next run undoes what is left of the failed plan, or lets it stand "
+            "if its config is published; quarantined paths come back into use.",
             f"twinspan resolve --link {link} --reason …", intent=False,
         )  # fmt: skip
     if open_question(reading) and reading.question is not None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,8 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
+from control_plane.adapters.aws import AwsSession
+from control_plane.adapters.lease import LeaseStore
 from infra.local.console import LocalConsole
 from infra.local.demo.scenarios import POLICY
 from infra.local.environment import Environment
@@ -24,6 +27,7 @@ from infra.local.environment import Environment
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 PATIENCE_MS = 60_000
+STATE = "twinspan-state"
 WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 # Notes what the page showed and in which of its readings, as it happens: no test need be quick to see it.
 WATCH = """
@@ -181,6 +185,50 @@ def test_an_outage_is_on_the_page_within_two_readings(page: Page, cloud: Environ
 
 def when(at: str) -> float:
     return datetime.fromisoformat(at).timestamp()
+
+
+def test_a_link_that_waits_for_a_person_is_resolved_with_a_reason(
+    page: Page, cloud: Environment
+) -> None:
+    """Nothing goes on without a word of what was found; with one, the link is released and the journal has it."""
+    cloud.faults.heal("tunnel-2")
+    page.locator('.headline[data-word="All well"]').wait_for()
+    keep_for_a_person(cloud, "RollbackIncomplete: rtb-0a1b: 10.0.0.0/16 could not be put back")
+    button = page.locator('[data-opens="dialog-resolve"]')
+    button.click()
+    dialog, reason = page.locator("#dialog-resolve"), page.locator("#reason-resolve")
+    show(page, "console-resolve")
+    dialog.locator("[data-confirms]").click()
+    expect(dialog).to_be_visible()
+    assert reason.evaluate("field => field.validity.valueMissing")
+    reason.fill("the table's owner put 10.0.0.0/16 back")
+    dialog.locator("[data-confirms]").click()
+    expect(page.locator("#said")).to_contain_text("bedrock is released")
+    expect(button).to_have_count(0)
+    told = page.locator('[data-region="timeline"]', has_text="put 10.0.0.0/16 back")
+    expect(told).to_be_visible()
+    assert "kept_because" not in LeaseStore(AwsSession(**account(cloud)), STATE).current("bedrock")
+
+
+def keep_for_a_person(cloud: Environment, reason: str) -> None:
+    """As a run does whose rollback failed: the lease stays taken, with the reason."""
+    leases = LeaseStore(AwsSession(**account(cloud)), STATE)
+    deadline = time.monotonic() + PATIENCE_MS / 1000
+    while (lease := leases.acquire("bedrock", "run-9", 30, datetime.now(UTC))) is None:
+        assert time.monotonic() < deadline, leases.current("bedrock")
+        time.sleep(0.1)
+    leases.keep(lease, reason)
+
+
+def account(cloud: Environment) -> dict[str, str]:
+    """How an `AwsSession` reaches the embedded cloud's GovCloud side."""
+    names = cloud.exports()
+    return {
+        "region": names["AWS_REGION"],
+        "access_key_id": names["AWS_ACCESS_KEY_ID"],
+        "secret_access_key": names["AWS_SECRET_ACCESS_KEY"],
+        "endpoint_url": names["AWS_ENDPOINT_URL"],
+    }
 
 
 def test_the_evidence_is_one_click_away(page: Page) -> None:

@@ -107,6 +107,8 @@
   });
   source.addEventListener("error", () => complain("The console does not answer; trying again."));
   if (location.search.includes("said=")) history.replaceState(null, "", "/");
+  // What was begun is in the timeline by then; the words would outlive what they tell.
+  setTimeout(() => $("said")?.remove(), 30000);
   ages(document);
   setInterval(() => {
     ages(document);
