@@ -43,9 +43,35 @@ def test_a_command_shows_how_it_is_used(name):
 @every_command
 def test_a_command_prints_json_where_it_answers(name):
     """Whatever a person reads, a script can read as well."""
-    prints_no_document = {("console",), ("snapshot",), ("journal", "export"), ("key", "create")}
     options = {option for each in COMMANDS[name].params for option in each.opts}
-    assert "--json" in options or name in prints_no_document
+    assert "--json" in options
+
+
+@every_command
+def test_a_command_says_what_its_exit_codes_mean(name):
+    """At the end of its help, 1 included where it has one."""
+    said = COMMANDS[name].epilog
+    assert said.startswith("Exit codes: 0 done; ")
+    assert "2 the input" in said
+    assert "3 AWS was busy" in said
+
+
+# What looks, and what has no say over a link.
+LOOKS = {
+    "status", "history", "explain", "trace", "validate", "snapshot", "simulate", "console", "doctor",
+    "journal show", "journal verify", "journal export", "key list",
+    "policy show", "policy check", "policy diff",
+}  # fmt: skip
+STARTS = {"failover", "failback", "rollback", "restore", "drill", "reconcile", "approve", "reject"}
+
+
+@every_command
+def test_what_changes_something_shows_it_first(name):
+    """`--yes` for scripts, `--dry-run` for whoever only wants to see; `--wait` where an execution can be followed."""
+    options = {option for each in COMMANDS[name].params for option in each.opts}
+    changes = " ".join(name) not in LOOKS
+    assert ("--yes" in options, "--dry-run" in options) == (changes, changes)
+    assert ("--wait" in options) == (" ".join(name) in STARTS)
 
 
 def test_the_reference_of_commands_is_current() -> None:
