@@ -56,7 +56,7 @@ def key_create(
 
         twinspan key create team-a --model "anthropic.*" --data-class default
 
-        export AWS_BEARER_TOKEN_BEDROCK="$(twinspan key create team-a --yes)"
+        key="$(twinspan key create team-a --yes)"
     """
     now = datetime.now(UTC)
     with failing_in_words():

@@ -89,7 +89,8 @@ def as_the_reader_types_it(command: str, reader: Reader) -> str:
         command = command.replace("subnet-0a1b", topology["sides"]["govcloud"]["subnet_ids"][0])
     if "key revoke 3f2a9c1d" in command:
         keys = json.loads(reader.run("twinspan key list --json"))
-        command = command.replace("3f2a9c1d", keys[0]["key_id"])
+        valid = next(key for key in keys if key["state"] == "valid")
+        command = command.replace("3f2a9c1d", valid["key_id"])
     if shutil.which("jq") is None:
         command = re.sub(r"\| jq \S+", "| python -m json.tool", command)
     return command

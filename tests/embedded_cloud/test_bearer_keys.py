@@ -72,7 +72,8 @@ def surroundings(link: Link, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def twinspan(*arguments: str) -> Any:
-    result = CliRunner().invoke(app, ["key", *arguments, "--json"])
+    agreed = [] if arguments[0] == "list" else ["--yes"]
+    result = CliRunner().invoke(app, ["key", *arguments, *agreed, "--json"])
     assert result.exit_code == 0, result.output
     return json.loads(result.stdout)
 
