@@ -50,6 +50,8 @@ class AuditLog:
     ) -> None:
         self._writer = writer
         self._clock = clock
+        # Asking for the running loop is a system call, in Python 3.11.
+        self._loop = asyncio.get_running_loop()
         self._fresh: list[RequestRecord] = []
         self._queue: deque[tuple[Key, bytes]] = deque()
         self._queue_rows = queue_rows
@@ -69,7 +71,7 @@ class AuditLog:
             self.dropped += 1
             return
         if not self._fresh:
-            asyncio.get_running_loop().call_soon(self._encode)
+            self._loop.call_soon(self._encode)
         self._fresh.append(record)
 
     def write_if_due(self) -> None:
@@ -95,7 +97,7 @@ class AuditLog:
         self._writer.close()
 
     def _start(self) -> None:
-        self._writing = asyncio.get_running_loop().create_task(self._write())
+        self._writing = self._loop.create_task(self._write())
         self._writing.add_done_callback(self._done)
 
     def _done(self, task: asyncio.Task[bool]) -> None:
@@ -116,6 +118,9 @@ class AuditLog:
     def _encode(self) -> None:
         self._queue.extend(map(encoded, self._fresh))
         self._fresh.clear()
+        if len(self._queue) >= BATCH_ROWS * BATCHES_AT_ONCE:
+            # Rows that leave soon are written over by the next ones, in memory that is still at hand.
+            self.write_if_due()
 
     def _batches(self, most: int) -> list[dict[Key, bytes]]:
         """Up to so many batches, taken from the queue; of two rows with one key, which no batch may hold, the later."""

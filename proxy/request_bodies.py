@@ -33,9 +33,10 @@ class Patience:
     each request cost more than signing it.
     """
 
-    __slots__ = ("_late", "_waiting", "_watch")
+    __slots__ = ("_late", "_loop", "_waiting", "_watch")
 
     def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._waiting: dict[asyncio.Task[Any], float] = {}
         self._late: set[asyncio.Task[Any]] = set()
         self._watch: asyncio.TimerHandle | None = None
@@ -47,7 +48,9 @@ class Patience:
             Refused: 408, none came in time.
             CallerLeft: none will come.
         """
-        loop = asyncio.get_running_loop()
+        loop = self._loop
+        if loop is None:
+            loop = self._loop = asyncio.get_running_loop()
         task = asyncio.current_task(loop)
         assert task is not None
         self._waiting[task] = loop.time()
