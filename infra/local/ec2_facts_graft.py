@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from infra.local.errors import PatchPointMissing
+from infra.local.moto_speed import classes_changed
 
 # What the class statement itself puts into a class's namespace, up to Python 3.13.
 _OF_THE_CLASS_STATEMENT = frozenset(
@@ -42,6 +43,7 @@ def graft(target: type, facts: type, replaces: Iterable[str] = ()) -> None:
             setattr(target, _kept(target, name), getattr(target, name))
     for name, member in members.items():
         setattr(target, name, member)
+    classes_changed()
 
 
 def original(target: type, name: str) -> Any:

@@ -2,7 +2,7 @@
 
 A deployment makes several hundred requests, and a third of the time they took went into listing moto's
 own folders, inspecting its classes and reading service models. None of these answers changes while a
-process runs. And each region of each account began with 1,300 machine images and a snapshot of each, of
+process runs, save where a class is added to (`classes_changed`). And each region of each account began with 1,300 machine images and a snapshot of each, of
 which nobody here asks for more than one.
 
 Not guaranteed: anything but speed. Without this module everything works the same.
@@ -43,6 +43,12 @@ def install() -> None:
     _remember(moto.core.responses, "method_names_from_class", _CLASSES)
     _load_few_images()
     setattr(moto.core.utils, "_twinspan_kept", True)  # noqa: B010 - moto's module, not ours
+
+
+def classes_changed() -> None:
+    """Forget what moto's classes were: members were added to some."""
+    if forget := getattr(moto.core.responses.method_names_from_class, "cache_clear", None):
+        forget()
 
 
 def _remember_hosts() -> None:

@@ -279,4 +279,4 @@ def test_metrics_tell_what_telemetry_tells(plane: DataPlane, network: TwinNetwor
     assert set(samples("TunnelState", 0)[counts[0] :]) == {0.0, 1.0}
     assert set(samples("TunnelState", 1)[counts[1] :]) == {0.0}
     assert plane.wait_until(lambda _: sum(samples("TunnelDataOut", 0)) == 1.0, SOON)
-    assert sum(samples("TunnelDataIn", 0)) == 1.0
+    assert plane.wait_until(lambda _: sum(samples("TunnelDataIn", 0)) == 1.0, SOON)

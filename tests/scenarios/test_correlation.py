@@ -43,7 +43,7 @@ def adopted(folder: Path) -> dict[int, str]:
     }
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_one_name_leads_from_the_event_to_the_proxys_adoption(tmp_path: Path) -> None:
     """Whoever knows the generation finds the execution, each of its steps with its duration and trace, and the event."""
     with Environment(policy=POLICY, log_directory=tmp_path) as running:

@@ -1,4 +1,7 @@
-"""The workflow as it runs: real definition, real handlers, one process per function."""
+"""The workflow as it runs: real definition, real handlers, one process per function.
+
+Marked `proof` is what `tests/simulation` and the crash matrix hold as well, within one process.
+"""
 
 import json
 import time
@@ -131,6 +134,7 @@ def test_a_deleted_route_is_put_back_without_moving_traffic(link):
     assert (link.published, link.route_tables()) == (before, tables)
 
 
+@pytest.mark.proof
 def test_with_manual_repair_the_model_refuses_a_standby_without_its_return_route(link):
     """The refusal names the table and the destination, and nothing is published."""
     link.set_policy(drift_repair="manual")
@@ -178,6 +182,7 @@ def test_a_step_that_dies_leaves_the_link_wholly_old_or_wholly_new(link, functio
     assert swept.status == "SUCCEEDED", (swept, link.entries(execution=swept.name))
 
 
+@pytest.mark.proof
 def test_a_plan_left_open_by_a_crashed_run_is_settled_first(link):
     """The next run undoes what a dead one had begun."""
     from datetime import UTC, datetime
@@ -239,6 +244,7 @@ def test_a_rollback_to_a_generation_that_never_was_is_refused(link):
     assert link.published == before
 
 
+@pytest.mark.proof
 def test_a_rollback_to_a_dead_path_changes_nothing(link):
     """An earlier generation is gone back to only if its path is proved like any other."""
     link.intent("failover", to="tunnel-2")
@@ -251,6 +257,7 @@ def test_a_rollback_to_a_dead_path_changes_nothing(link):
     assert (link.published, link.route_tables()) == (before, tables)
 
 
+@pytest.mark.proof
 def test_a_drill_returns_with_a_sweep_and_is_remembered(link):
     """Traffic is away until the drill's end, and the outcome is in the journal and in the memory."""
     link.intent(
@@ -276,6 +283,7 @@ def test_a_deleted_routing_config_is_put_back_above_every_generation(link):
     assert link.entries("verified")[-1].data["seen"].endswith(f"generation {generation + 1}")
 
 
+@pytest.mark.proof
 def test_an_overwritten_routing_config_is_restored_on_an_operators_word(link):
     """The restore is proved, probed and verified like any plan."""
     generation, path = link.published
@@ -320,6 +328,7 @@ class TestApproval:
         said = {"answer": "approved", "by": "an operator"}
         assert said in [entry.data for entry in link.entries("approval")]
 
+    @pytest.mark.proof
     def test_a_rejected_decision_is_not(self, link):
         """No means no; who said it is journaled, and the question waits no longer."""
         before = link.published
@@ -332,6 +341,7 @@ class TestApproval:
         assert link.published == before
         assert "AwaitApproval" not in link.run(SWEEP).states, "nor is it asked again at once"
 
+    @pytest.mark.proof
     def test_an_approval_holds_for_whichever_run_has_the_link(self, link):
         """The run that asked finds the lease taken and ends; what was approved is carried out all the same."""
         arn, question = self.waiting(link)
@@ -352,6 +362,7 @@ class TestApproval:
         assert (done.status, done.states[-1]) == ("SUCCEEDED", "NotApproved")
         assert link.published == before
 
+    @pytest.mark.proof
     def test_while_one_question_waits_nobody_is_asked_the_same(self, link):
         """Sweeps go on looking without a second question."""
         arn, question = self.waiting(link)
