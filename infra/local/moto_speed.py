@@ -47,7 +47,8 @@ def install() -> None:
 
 def classes_changed() -> None:
     """Forget what moto's classes were: members were added to some."""
-    if forget := getattr(moto.core.responses.method_names_from_class, "cache_clear", None):
+    listed = vars(moto.core.responses)["method_names_from_class"]
+    if forget := getattr(listed, "cache_clear", None):
         forget()
 
 

@@ -13,6 +13,7 @@ NOT_RUN = {
     "make test": "it runs this test",
     ". .venv/demo/bin/activate": "the environment under test takes its place",
     "aws apigateway": "names a plan of the reader's; tests/embedded_cloud/test_api_key_classes.py makes such keys",
+    "aws ec2 terminate-instances": "no router runs; tests/infrastructure renders what starts the next one",
     "aws cloudformation": "needs an account; the image builder is not emulated",
     "twinspan deploy": "needs two accounts; tests/infrastructure deploys with the function behind it",
     "twinspan destroy": "needs two accounts; tests/infrastructure destroys with the function behind it",

@@ -50,12 +50,14 @@ def pages() -> Iterator[Page]:
 def blocks(path: Path) -> list[Block]:
     """A page's shell blocks, programs, and states to wait for."""
     name, found = str(path.relative_to(ROOT)), []
-    for part in _PART.finditer(path.read_text()):
+    text, ended = path.read_text(), 0
+    for part in _PART.finditer(text):
+        follows, ended = not text[ended : part.start()].strip(), part.end()
         if part["until"]:
             found.append(Block(name, "until", until=part["until"]))
         elif part["language"] in ("sh", "python"):
             found.append(Block(name, part["language"], part["code"]))
-        elif part["language"] == "text" and found and found[-1].language == "sh":
+        elif part["language"] == "text" and follows and found and found[-1].language == "sh":
             last = found.pop()
             shown = tuple(line for line in part["code"].splitlines() if line.strip(" …"))
             found.append(Block(name, "sh", last.code, shown))
