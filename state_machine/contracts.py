@@ -102,8 +102,8 @@ class Decided(Observed):
     action: Literal["act", "approve", "none"]
 
     def log_fields(self) -> dict[str, Any]:
-        """What was decided, by kind and path."""
-        return {"decision": self.decision["kind"], "path": self.decision["path"]}
+        """What was decided, by kind and path. Never the end of a step: what a log lacks changes nothing."""
+        return {"decision": self.decision.get("kind"), "path": self.decision.get("path")}
 
     def the_decision(self) -> Decision:
         """The decision as the domain knows it."""
