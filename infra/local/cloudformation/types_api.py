@@ -180,14 +180,7 @@ class _Stage(ApiType):
                 operations.append(
                     {"op": "replace", "path": f"{prefix}/{self._FLAGS[name]}", "value": text}
                 )
-        if operations:
-            aws.call(
-                "apigateway",
-                "update_stage",
-                restApiId=properties["RestApiId"],
-                stageName=existing.physical_id,
-                patchOperations=operations,
-            )
+        self._patch(aws, existing, properties, operations)
 
     def update(
         self, aws: Surroundings, existing: Existing, old: Properties, new: Properties
@@ -207,16 +200,22 @@ class _Stage(ApiType):
         if "DeploymentId" in changed:
             deployed = {"op": "replace", "path": "/deploymentId", "value": new["DeploymentId"]}
             operations.append(deployed)
+        self._patch(aws, existing, new, operations)
+        self.after_create(aws, existing, new)
+        return existing
+
+    @staticmethod
+    def _patch(
+        aws: Surroundings, existing: Existing, stage: Properties, operations: list[dict[str, str]]
+    ) -> None:
         if operations:
             aws.call(
                 "apigateway",
                 "update_stage",
-                restApiId=new["RestApiId"],
+                restApiId=stage["RestApiId"],
                 stageName=existing.physical_id,
                 patchOperations=operations,
             )
-        self.after_create(aws, existing, new)
-        return existing
 
 
 def _places(stage: Properties) -> list[tuple[str, ...]]:
